@@ -1,0 +1,5 @@
+"""`python -m weitiao`."""
+
+from weitiao.cli.app import main
+
+main()

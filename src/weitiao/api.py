@@ -1,0 +1,101 @@
+"""The verbs as Python functions: the same names and the same results as on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from weitiao.core import rundir
+from weitiao.core.events import Recorder
+from weitiao.core.recipe import Recipe
+from weitiao.errors import BadValue
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any] | Recipe | None = None,
+    *,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    out: str | Path | None = None,
+    again: bool = False,
+    runs: str | Path = rundir.ROOT,
+    progress: bool = False,
+    recorders: Iterable[Recorder] = (),
+    **sections: Any,
+) -> dict[str, Any]:
+    """Train a recipe and return its report: what `weitiao train --json` prints.
+
+    recipe: a YAML file, a mapping or a Recipe; or give its sections as keywords: `train(model="minilm",
+    data={...}, task={...}, method="full", train={...})`. Sections given beside a recipe are laid over it.
+    overrides: `["train.epochs=1"]` or `{"train.epochs": 1}`. out, again, runs: where the run is kept. progress: show
+    a bar on stderr. Raises WeitiaoError.
+
+    >>> report = train(model="minilm", data={"name": "csv", "train": "reviews.csv"}, task="text_classification")  # doctest: +SKIP
+    >>> report["metrics"]["accuracy"]["after"]["value"]  # doctest: +SKIP
+    0.91
+    """
+    from weitiao.training import run
+
+    asked = resolve(recipe, overrides, sections)
+    stem = Path(recipe).stem if isinstance(recipe, str | Path) else asked.task.name
+    listeners: list[Any] = list(recorders)
+    console = None
+    if progress:
+        from weitiao.record.console import Console
+
+        console = Console()
+        listeners.append(console)
+    try:
+        return run.run(asked, stem=stem, out=Path(out) if out is not None else None, again=again, root=Path(runs), recorders=listeners)
+    finally:
+        if console is not None:
+            console.close()
+
+
+def plan(
+    recipe: str | Path | Mapping[str, Any] | Recipe | None = None, *, overrides: Sequence[str] | Mapping[str, Any] = (), **sections: Any
+) -> dict[str, Any]:
+    """Return what `train` would do with a recipe here, without loading weights or writing anything."""
+    from weitiao.training import run
+
+    return run.plan(resolve(recipe, overrides, sections)).settings()
+
+
+def evaluate(artifact: str | Path, file: str | Path | None = None, *, device: str = "auto") -> dict[str, Any]:
+    """Score an artifact and return scores with intervals: on a file, or on the proof rows it was made with.
+
+    The file is read as the recipe reads its data (columns, header, label); .csv, .tsv, .json and .jsonl are told
+    apart by their ending. Raises WeitiaoError.
+    """
+    from weitiao.evaluation import evaluate as verb
+
+    return verb.evaluate(artifact, file, device=device)
+
+
+def predict(artifact: str | Path, items: str | Sequence[str | Mapping[str, Any]], *, device: str = "auto") -> list[dict[str, Any]]:
+    """Return one mapping per text or row: id, prediction, scores. For many calls keep `weitiao.load(artifact)`."""
+    from weitiao.evaluation.predictor import load
+
+    return [{"id": p.id, "prediction": p.value, "scores": dict(p.scores)} for p in load(artifact, device=device).predict(items)]
+
+
+def resolve(recipe: str | Path | Mapping[str, Any] | Recipe | None, overrides: Sequence[str] | Mapping[str, Any], sections: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a file, mapping or keywords. Raises RecipeError."""
+    if recipe is None:
+        if not sections:
+            raise BadValue("train: neither a recipe nor sections were given.", hint="Pass a YAML file, or model=..., data=..., task=...")
+        return Recipe.load(sections, overrides=overrides)
+    if sections:
+        asked = Recipe.load(recipe, overrides=_dotted(sections))
+        return Recipe.load(asked, overrides=overrides) if overrides else asked
+    return Recipe.load(recipe, overrides=overrides)
+
+
+def _dotted(sections: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for section, value in sections.items():
+        if isinstance(value, Mapping):
+            found |= {f"{section}.{key}": inner for key, inner in value.items()}
+        else:
+            found[section] = value
+    return found

@@ -1,0 +1,158 @@
+"""The commands and their options; what they do stands in the file of their name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    name="weitiao",
+    help="Fine-tune language models: any task, any tuning method, on the machine at hand, with proof that the result is better.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+ArtifactFolder = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A sealed folder, or the run folder that holds it.")]
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV, TSV, JSON or JSON-lines file.")],
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Where to write the recipe. Default: NAME.yaml in this folder.")] = None,
+    model: Annotated[Optional[str], typer.Option(help="Model to put into the recipe.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the recipe if it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at a data file, guess task and columns, and write a commented recipe."""
+    from weitiao.cli.init import init as command
+
+    raise typer.Exit(command(file, out, model, force, as_json))
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe.")],
+    overrides: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Settings laid over the recipe, such as train.epochs=1.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what would be done, and stop.")] = False,
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Folder of the run. Default: runs/NAME.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Start a new run beside a finished or unfinished one.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a recipe; go on with it if it was interrupted; measure before and after on the same rows."""
+    from weitiao.cli.train import train as command
+
+    raise typer.Exit(command(recipe, overrides or [], plan, out, again, as_json))
+
+
+@app.command()
+def evaluate(
+    artifact: ArtifactFolder,
+    file: Annotated[Optional[Path], typer.Argument(metavar="[FILE]", help="Labelled rows. Default: the proof rows of the recipe.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Score an artifact, with intervals."""
+    from weitiao.cli.evaluate import evaluate as command
+
+    raise typer.Exit(command(artifact, file, device, as_json))
+
+
+@app.command()
+def predict(
+    artifact: ArtifactFolder,
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE]", help="CSV, TSV, JSON or JSON lines; - or nothing reads texts or JSON objects, one per line, from stdin.")
+    ] = "-",
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Write here instead of stdout.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Predict rows of a file or of stdin; one JSON object per line comes out."""
+    from weitiao.cli.predict import predict as command
+
+    raise typer.Exit(command(artifact, file, out, device, as_json))
+
+
+@app.command()
+def show(
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="tasks, methods, sources, regularizers; or one of task, method, source, regularizer with a NAME.")
+    ],
+    name: Annotated[Optional[str], typer.Argument(metavar="[NAME]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what there is, and the fields, defaults, meaning and paper of one of them."""
+    from weitiao.cli.show import show as command
+
+    raise typer.Exit(command(what, name, as_json))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Look at this machine: versions, processor, memory, disk, GPU and driver."""
+    from weitiao.cli.doctor import doctor as command
+
+    raise typer.Exit(command(as_json))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import weitiao
+
+        print(weitiao.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; errors become one sentence and a hint on stderr, and the exit code of their branch."""
+    from weitiao.errors import WeitiaoError
+
+    _tolerant_streams()
+    try:
+        app()
+    except WeitiaoError as error:
+        _say(f"error: {error.message}\nhint: {error.hint}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say("error: stopped.\nhint: The same command begins again.")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except Exception as error:
+        path = _keep_traceback(error)
+        _say(f"error: unexpected {type(error).__name__}: {str(error).partition(chr(10))[0]}\nhint: This is a fault of weitiao; the details are in {path}.")
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _tolerant_streams() -> None:
+    """Keep a terminal that cannot show a character from ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _keep_traceback(error: BaseException) -> str:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="weitiao-error-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        traceback.print_exception(error, file=file)
+    return file.name

@@ -1,0 +1,29 @@
+"""`weitiao evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from weitiao.cli.output import print_json, stdout, table
+
+
+def evaluate(artifact: Path, file: Path | None, device: str, as_json: bool) -> int:
+    """Score an artifact and print the table; return the exit code."""
+    from weitiao.evaluation.evaluate import evaluate as verb
+
+    found = verb(artifact, file, device=device)
+    if as_json:
+        print_json(found)
+        return 0
+    shown = table("metric", "value", "95 % interval", "n", right=("value", "n"))
+    for name, entry in found["metrics"].items():
+        shown.add_row(name, f"{entry['value']:.4f}", f"{entry['low']:.4f} to {entry['high']:.4f}", str(entry["n"]))
+    stdout.print(shown)
+    if "per_class" in found:
+        by_class = table("label", "precision", "recall", "f1", "n", right=("precision", "recall", "f1", "n"))
+        for entry in found["per_class"]:
+            by_class.add_row(entry["label"], *(f"{entry[name]:.3f}" for name in ("precision", "recall", "f1")), str(entry["n"]))
+        stdout.print()
+        stdout.print(by_class)
+    stdout.print(f"\nmeasured on {found['rows']}", markup=False)
+    return 0

@@ -1,0 +1,109 @@
+"""`weitiao train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from weitiao.cli.output import print_json, stdout, table
+from weitiao.core.recipe import Recipe
+from weitiao.core.report import p_in_words
+
+
+def train(recipe: Path, overrides: list[str], plan: bool, out: Path | None, again: bool, as_json: bool) -> int:
+    """Train, or print the plan; return the exit code."""
+    asked = Recipe.load(recipe, overrides=overrides)  # most mistakes end here, before torch is imported
+    if plan:
+        from weitiao.training.run import plan as make_plan
+
+        made = make_plan(asked).settings()
+        if as_json:
+            print_json(made)
+        else:
+            show_plan(asked, made)
+        return 0
+
+    from weitiao.record.console import Console
+    from weitiao.training.run import run
+
+    console = Console()
+    try:
+        report = run(asked, stem=recipe.stem, out=out, again=again, recorders=[console])
+    finally:
+        console.close()
+    if as_json:
+        print_json(report)
+    else:
+        show_report(report)
+    return 0
+
+
+def show_report(report: Mapping[str, Any]) -> None:
+    """Print the verdict, the table, the paths and the next command."""
+    if report.get("already_finished"):
+        stdout.print("this recipe has been trained already; --again trains it anew\n")
+    colour = {"better": "green", "worse": "red"}.get(report["verdict"]["level"], "yellow")
+    stdout.print(f"[bold {colour}]{report['verdict']['level']}[/]  {escape(report['verdict']['sentence'])}\n")
+    shown = table("metric", "majority", "before", "after", "95 % interval", "p", "n", right=("majority", "before", "after", "n"))
+    for name, entry in report["metrics"].items():
+        after = entry["after"]
+        majority = report["baselines"].get("majority", {}).get(name)
+        shown.add_row(
+            name,
+            f"{majority['value']:.4f}" if majority else "",
+            f"{entry['before']['value']:.4f}",
+            f"[bold]{after['value']:.4f}[/]",
+            f"{after['low']:.4f} to {after['high']:.4f}",
+            p_in_words(entry["p_value"]).removeprefix("p ").removeprefix("= "),
+            str(after["n"]),
+        )
+    stdout.print(shown)
+    before = "a linear head on the untouched model" if report["before_is"] == "head_only" else "the model as it came"
+    stdout.print(f"\nbefore is {before}; measured on {report['split']}: {escape(report['split_said'])}")
+    if report["selected_on_same_rows"]:
+        stdout.print("[yellow]the best weights were chosen on these same rows: expect a little less on new ones[/]")
+    for note in report["notes"]:
+        stdout.print(f"note: {escape(note)}")
+    stdout.print(
+        f"\n{report['steps']} steps in {report['train_seconds']:.1f} s, {report['examples_per_second']:.0f} examples/s, "
+        f"{report['tokens_per_second']:.0f} tokens/s, peak memory {report['peak_memory_gb']:.2f} GB, {report['machine']['dtype']} on {report['machine']['device']}"
+    )
+    stdout.print(f"report    {escape(report['report'])}\nartifact  {escape(report['artifact'])}")
+    stdout.print(f"next      weitiao predict {escape(_relative(report['artifact']))} FILE")
+
+
+def show_plan(recipe: Recipe, plan: Mapping[str, Any]) -> None:
+    """Print a plan for a person."""
+    parameters, forecast, tokens = plan["parameters"], plan["forecast"], plan["tokens"]
+    shown = table("what", "decision")
+    for what, decision in (
+        ("model", f"{recipe.model}, {parameters['total']:,} parameters"),
+        ("method", f"{recipe.method.name}: {parameters['trainable']:,} train ({parameters['trainable'] / parameters['total']:.1%})"),
+        ("rows", plan["split_said"]),
+        ("proof", f"{plan['split']}; best weights by {plan['best']} on dev" if plan["best"] else f"{plan['split']}; the last weights are kept"),
+        (
+            "tokens",
+            f"mean {tokens['mean']:.0f}, 95 % below {tokens['p95']:.0f}, longest {tokens['longest']:.0f}; {tokens['share_past_limit']:.1%} of rows past the limit",
+        ),
+        (
+            "steps",
+            f"{plan['steps']} of {plan['rows_per_step']} rows ({plan['steps_per_epoch']} an epoch), warm-up {plan['warmup_steps']}, evaluation every {plan['evaluate_every']}",
+        ),
+        ("learning rate", f"{plan['learning_rate']:g}, {recipe.train.schedule}, {recipe.train.optimizer}"),
+        ("precision", f"{plan['dtype']} on {plan['device']}, {plan['threads']} threads"),
+        ("forecast", f"about {forecast['minutes']:.1f} minutes, {forecast['memory_gb']:.1f} GB at the peak (analytic; nothing was run)"),
+    ):
+        shown.add_row(what, escape(decision))
+    stdout.print(shown)
+    for note in plan["notes"]:
+        stdout.print(f"note: {escape(note)}")
+
+
+def _relative(path: str) -> str:
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path

@@ -1,0 +1,1 @@
+"""The words everything else is written in. Nothing here imports torch or transformers."""

@@ -1,0 +1,320 @@
+"""The recipe: what is asked for, frozen and fully validated before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+from pydantic_core import ErrorDetails
+
+from weitiao.core import document, fingerprint, registry
+from weitiao.core.component import Component, Settings, type_in_words
+from weitiao.core.contracts import Method, Regularizer, Source, Task
+from weitiao.errors import BadValue, Conflict, MissingFile, RecipeError, UnknownSetting
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+S = TypeVar("S", bound=Settings)
+
+
+class Train(Settings):
+    """How the steps are taken."""
+
+    epochs: PositiveFloat = 3
+    """Times every training row is seen; a fraction stops inside an epoch."""
+    steps: PositiveInt | None = None
+    """Optimizer steps; takes the place of `epochs`."""
+    batch_size: PositiveInt = 32
+    """Rows in one forward."""
+    gradient_accumulation: PositiveInt = 1
+    """Forwards in one optimizer step: a step sees batch_size x gradient_accumulation rows. The gradient does not depend on how they are divided."""
+    learning_rate: PositiveFloat | None = None
+    """Peak learning rate. Default: what usually suits the method."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Decoupled decay (AdamW, arXiv:1711.05101) of matrices; biases and norms are spared. With sgd it is the classic L2 decay."""
+    warmup_ratio: Share = 0.06
+    """Share of the steps over which the learning rate rises from zero."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """What the learning rate does after the rise: falls to zero in a line or a half cosine, or stays."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """The optimizer."""
+    momentum: Share = 0.9
+    """Momentum of sgd."""
+    adam_beta1: Share = 0.9
+    """Decay of AdamW's mean of gradients."""
+    adam_beta2: Share = 0.999
+    """Decay of AdamW's mean of squared gradients."""
+    adam_epsilon: PositiveFloat = 1e-8
+    """AdamW's guard against division by zero."""
+    max_grad_norm: PositiveFloat | None = 1.0
+    """Gradients are scaled down to this norm; null leaves them."""
+    dropout: Share | None = None
+    """Overrides every dropout probability of the model; null keeps the model's own."""
+    bucketing: bool = True
+    """Put rows of like length into one batch, so that little is padded."""
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    """Precision of the matrix products. auto measures once whether bf16 multiplies faster here. The weights stay fp32, so small updates are never lost."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    save_every: PositiveInt | None = None
+    """Steps between checkpoints to resume from. Default: with every evaluation."""
+    seed: int = Field(default=1, ge=0, lt=2**31)
+    """Seed of the head's first weights, the row order and dropout."""
+
+
+class Evaluate(Settings):
+    """When and by what the model is judged while it trains."""
+
+    every: PositiveInt | None = None
+    """Steps between evaluations on dev. Default: once per epoch."""
+    best: str | Literal[False] | None = None
+    """Metric of the task, or `loss`, by which the best weights are kept and restored. Default: the task's main metric. false keeps the last weights and needs no dev rows."""
+    patience: PositiveInt | None = 3
+    """Evaluations without improvement after which training stops; null never stops early."""
+    batch_size: PositiveInt = 64
+    """Rows in one forward of evaluation and prediction."""
+
+
+COMPONENTS = {"data": "source", "task": "task", "method": "method"}
+"""Section of the recipe -> the kind of component its `name` picks."""
+
+
+class Recipe(Settings):
+    """One recipe in, one proven artifact out."""
+
+    model: str = Field(min_length=1)
+    """Hub id, folder, package:NAME, or a short name such as minilm."""
+    data: Source
+    """Where the rows are: a source and its settings."""
+    task: Task
+    """What the rows mean."""
+    method: Method
+    """Which parameters train."""
+    train: Train = Train()
+    """How the steps are taken."""
+    evaluate: Evaluate = Evaluate()
+    """When and by what the model is judged."""
+    regularize: tuple[Regularizer, ...] = ()
+    """Additions to loss, weights or gradient, such as l1 and l2."""
+
+    @classmethod
+    def load(cls, source: str | Path | Mapping[str, Any] | Recipe, *, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Recipe:
+        """Return the recipe of a YAML file or a mapping, with overrides laid over it.
+
+        overrides: `key=value` strings with dotted keys, or a mapping of dotted keys. Paths inside a file are
+        relative to that file; paths in a mapping or an override are relative to the working folder.
+        Raises RecipeError listing every problem at once, MissingFile where there is no such file.
+        """
+        lines: dict[str, int] = {}
+        where, folder = "", Path.cwd()
+        if isinstance(source, Recipe):
+            raw: Any = source.settings()
+        elif isinstance(source, Mapping):
+            raw = _copied(source)
+        else:
+            path = Path(source)
+            raw, lines = document.parse(_recipe_text(path), where=str(path))
+            where, folder = str(path), path.resolve().parent
+        if not isinstance(raw, dict):
+            raise BadValue(
+                f"{where or 'recipe'}: expected sections such as model, data and task, got {type(raw).__name__}.",
+                hint="`weitiao init FILE` writes a recipe to start from.",
+            )
+        _absolute_paths(raw, folder)
+        for key, value in _pairs(overrides):
+            laid: dict[str, Any] = {}
+            document.set_dotted(laid, key, value, names=tuple(COMPONENTS))
+            _absolute_paths(laid, Path.cwd(), source=_name(raw.get("data")))
+            _lay(raw, laid)
+        return _build(raw, where, lines)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the recipe as plain JSON values: what its YAML would say, defaults written out."""
+        return {
+            "model": self.model,
+            **{section: getattr(self, section).settings() for section in COMPONENTS},
+            "train": self.train.settings(),
+            "evaluate": self.evaluate.settings(),
+            "regularize": [regularizer.settings() for regularizer in self.regularize],
+        }
+
+    def as_yaml(self) -> str:
+        """Return the recipe as YAML, defaults written out."""
+        return document.as_yaml(self.settings())
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of everything asked for; equal recipes, equal fingerprints."""
+        return fingerprint.of_json(self.settings())
+
+    def with_task(self, task: Task) -> Self:
+        """Return the recipe with a task that has seen the training rows."""
+        return self.model_copy(update={"task": task})
+
+
+def _recipe_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise MissingFile(f"there is no recipe {path}.", hint="`weitiao init FILE` writes one for a data file.") from None
+    except IsADirectoryError:
+        raise BadValue(f"{path} is a folder, expected a YAML file.", hint="Name the recipe inside it.") from None
+    except UnicodeDecodeError as error:
+        raise BadValue(f"{path} is not UTF-8 (byte {error.start}).", hint="Save the recipe as UTF-8.") from None
+
+
+def _pairs(overrides: Sequence[str] | Mapping[str, Any]) -> list[tuple[str, Any]]:
+    if isinstance(overrides, Mapping):
+        return [(key, _copied(value)) for key, value in overrides.items()]
+    pairs = []
+    for item in overrides:
+        key, equals, text = item.partition("=")
+        if not equals or not key.strip():
+            raise BadValue(f"'{item}' is not an override.", hint="Write key=value, such as train.epochs=1 or method=full.")
+        pairs.append((key.strip(), document.value_of(text, where=key.strip())))
+    return pairs
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.settings()
+    if isinstance(value, Mapping):
+        return {str(key): _copied(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _lay(under: dict[str, Any], over: dict[str, Any]) -> None:
+    for key, value in over.items():
+        below = under.get(key)
+        if isinstance(below, str) and key in COMPONENTS and isinstance(value, dict):
+            below = under[key] = {"name": below}
+        if isinstance(value, dict) and isinstance(below, dict):
+            _lay(below, value)
+        elif isinstance(value, str) and key in COMPONENTS and isinstance(below, dict) and below.get("name") == value:
+            continue
+        else:
+            under[key] = value
+
+
+def _path_fields(source: Any) -> tuple[str, ...]:
+    """Return which settings of a source are paths; a package's, for example, are not paths of this file system."""
+    if isinstance(source, str) and source in registry.names("source"):
+        found = registry.find("source", source)
+        assert issubclass(found, Source)
+        return found.paths
+    return Source.paths
+
+
+def _name(section: Any) -> Any:
+    return section.get("name") if isinstance(section, dict) else section
+
+
+def _absolute_paths(raw: dict[str, Any], folder: Path, *, source: Any = None) -> None:
+    data = raw.get("data")
+    if isinstance(data, dict):
+        for key in _path_fields(data.get("name", source)):
+            if isinstance(data.get(key), str):
+                data[key] = str(folder / Path(data[key]).expanduser())
+    model = raw.get("model")
+    if isinstance(model, str) and model and ":" not in model and (model.startswith((".", "/", "~")) or (folder / model).is_dir()):
+        raw["model"] = str((folder / Path(model).expanduser()).resolve())
+
+
+def _build(raw: dict[str, Any], where: str, lines: Mapping[str, int]) -> Recipe:
+    problems: list[RecipeError] = []
+
+    def report(kind: type[RecipeError], key: str, message: str, hint: str) -> None:
+        place = f"{where}:{lines[key]}: " if key in lines else ""
+        problems.append(kind(f"{place}{message}", hint=hint))
+
+    for key in raw:
+        if key not in Recipe.model_fields:
+            known = list(Recipe.model_fields)
+            report(UnknownSetting, key, f"{key}: a recipe has no section '{key}'.{registry.did_you_mean(key, known)}", f"Sections: {', '.join(known)}.")
+
+    built: dict[str, Any] = {}
+    for key, field in Recipe.model_fields.items():
+        if key not in raw or raw[key] is None:
+            if key == "method":
+                built[key] = registry.find("method", "full")()
+            elif field.is_required():
+                report(BadValue, key, f"{key}: missing. {field.description}", "`weitiao init FILE` writes a complete recipe.")
+            continue
+        value = raw[key]
+        if key in COMPONENTS:
+            built[key] = _component(COMPONENTS[key], key, value, report)
+        elif key in ("train", "evaluate"):
+            built[key] = _settings(Train if key == "train" else Evaluate, key, value, report)
+        elif key == "regularize":
+            items = value if isinstance(value, list) else [value]
+            built[key] = tuple(_component("regularizer", f"regularize.{n}", item, report) for n, item in enumerate(items))
+        elif isinstance(value, str) and value.strip():
+            built[key] = value
+        else:
+            report(BadValue, key, f"{key}: expected text, got {value!r}.", field.description or "")
+    if not problems:
+        _check_best(built, report)
+    if problems:
+        if len(problems) == 1:
+            raise problems[0]
+        listed = "\n".join(f"  {p.message}" for p in problems)
+        hints = list(dict.fromkeys(p.hint for p in problems))
+        raise RecipeError(f"{len(problems)} problems in {where or 'the recipe'}:\n{listed}", hint=" ".join(hints[:3]), problems=problems)
+    return Recipe.model_construct(**built)
+
+
+def _check_best(built: Mapping[str, Any], report: Any) -> None:
+    judged: Evaluate = built.get("evaluate") or Evaluate()
+    known = ["loss", *(metric.name for metric in built["task"].metrics())]
+    if isinstance(judged.best, str) and judged.best not in known:
+        message = f"evaluate.best: {built['task'].name} has no metric '{judged.best}'.{registry.did_you_mean(judged.best, known)}"
+        report(BadValue, "evaluate.best", message, f"Known: {', '.join(known)}, or false.")
+
+
+def _component(kind: str, key: str, value: Any, report: Any) -> Component | None:
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        report(BadValue, key, f"{key}: expected a name and settings, got {value!r}.", f"Known: {', '.join(registry.names(kind))}.")
+        return None
+    try:
+        found = registry.find(kind, value["name"])
+    except RecipeError as error:
+        report(type(error), f"{key}.name", f"{key}.name: {error.message}", error.hint)
+        return None
+    return _settings(found, key, {k: v for k, v in value.items() if k != "name"}, report)
+
+
+def _settings(kind: type[S], key: str, value: Any, report: Any) -> S | None:
+    if not isinstance(value, dict):
+        report(BadValue, key, f"{key}: expected settings, got {value!r}.", f"Known: {', '.join(kind.model_fields)}.")
+        return None
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            _explain(kind, key, details, report)
+        return None
+
+
+def _explain(kind: type[Settings], key: str, details: ErrorDetails, report: Any) -> None:
+    path = [str(part) for part in details["loc"]]
+    title = getattr(kind, "name", key)
+    if details["type"] == "extra_forbidden":
+        known = list(kind.model_fields)
+        message = f"{key}.{path[0]}: {title} has no setting '{path[0]}'.{registry.did_you_mean(path[0], known)}"
+        report(UnknownSetting, f"{key}.{path[0]}", message, f"{title} knows: {', '.join(known)}.")
+        return
+    if not path:
+        report(Conflict, key, f"{key}: {details['msg'].removeprefix('Value error, ')}.", f"`weitiao show` tells what {title} takes.")
+        return
+    field = kind.model_fields.get(path[0])
+    expected = details["msg"][0].lower() + details["msg"][1:]
+    if field is not None and details["type"] not in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "value_error"):
+        expected = f"expected {type_in_words(field.annotation)}"
+    dotted = f"{key}.{path[0]}"
+    message = f"{dotted}: {expected.removeprefix('value error, ')}, got {details['input']!r}."
+    report(BadValue, dotted, message, " ".join((field.description if field and field.description else "").split()) or f"Mend {dotted}.")

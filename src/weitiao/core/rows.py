@@ -1,0 +1,96 @@
+"""Records as a source yields them, rows as a task reads them, and the stable split between them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from weitiao.core import fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a source yields: a mapping, and where it stood."""
+
+    values: Mapping[str, Any]
+    """Column or key -> value. The roles the recipe maps (`text`, `label` ...) are found under the role's own name too."""
+    file: str
+    line: int | None
+    """First line of the record in its file, counted from 1; None where a file is one record."""
+    id: str = ""
+
+    @property
+    def place(self) -> str:
+        """`file:line`, or `file` where there are no lines: how errors name the record."""
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a task makes of a record: the input, typed, and the target if there is one."""
+
+    id: str
+    text: str
+    target: Any = None
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Rows left out on request (`bad_rows: skip`): how many, and the first few reasons."""
+
+    count: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The rows of a run, by split, and one sentence on where each split came from."""
+
+    train: list[Row]
+    dev: list[Row]
+    test: list[Row]
+    said: str
+    skipped: Mapping[str, Skipped] = field(default_factory=dict)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of rows in each split."""
+        return {"train": len(self.train), "dev": len(self.dev), "test": len(self.test)}
+
+
+def content_key(values: Mapping[str, Any]) -> str:
+    """Return a short name for a record's content: equal content, equal name, wherever it stands."""
+    return fingerprint.of_json(dict(values))[:12]
+
+
+def with_ids(records: Iterable[Record], given: Callable[[Record], str | None]) -> Iterable[Record]:
+    """Give each record a stable id: its own if it has one, else a hash of its content (repeats get -2, -3 ...)."""
+    seen: dict[str, int] = defaultdict(int)
+    for record in records:
+        base = given(record) or content_key(record.values)
+        seen[base] += 1
+        yield Record(record.values, record.file, record.line, base if seen[base] == 1 else f"{base}-{seen[base]}")
+
+
+def take_share(rows: Sequence[Row], share: float, *, salt: str, stratum: Callable[[Row], str]) -> tuple[list[Row], list[Row]]:
+    """Split rows into (rest, taken), about `share` of each stratum taken, by a hash of each row's text.
+
+    The hash depends on the text and the salt alone, so equal texts always fall on the same side, and the
+    order of the file does not matter. A stratum of n rows gives floor or ceiling of share x n, whichever its name's
+    hash says, so that many small strata together give their share too; at least one row always stays.
+    """
+    strata: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        strata[stratum(row)].append(row)
+    keys = {row.id: fingerprint.of_text(salt + row.text) for row in rows}
+    taken_texts: set[str] = set()
+    for name in sorted(strata):
+        members = sorted(strata[name], key=lambda row: keys[row.id])
+        chance = int(fingerprint.of_text(salt + name)[:8], 16) / 2**32
+        quota = min(int(share * len(members) + chance), len(members) - 1)
+        taken_texts.update(row.text for row in members[:quota])
+    rest = [row for row in rows if row.text not in taken_texts]
+    taken = [row for row in rows if row.text in taken_texts]
+    return rest, taken

@@ -1,0 +1,60 @@
+"""Scoring an artifact again, on the rows it was proven on or on new ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from weitiao.core import fingerprint, registry
+from weitiao.core.artifact import open_artifact
+from weitiao.core.contracts import Source
+from weitiao.core.rows import Row
+from weitiao.errors import EmptySplit
+from weitiao.evaluation import score
+from weitiao.evaluation.predictor import Predictor
+from weitiao.inspect import rows as inspect_rows
+
+_READERS = {".csv": "csv", ".tsv": "csv", ".tab": "csv", ".txt": "csv", ".json": "json", ".jsonl": "json"}
+
+
+def evaluate(artifact: str | Path, file: str | Path | None, *, device: str = "auto") -> dict[str, Any]:
+    """Return metrics with intervals and tables, and whether they agree with the artifact's own report."""
+    opened = open_artifact(artifact)
+    rows, said = _proof(opened.recipe) if file is None else (labelled_rows(opened.task, source_for(opened.recipe.data, str(file))), str(file))
+    opened.task.check(rows, "test")
+    predictor = Predictor(opened, device=device)
+    targets = [row.target for row in rows]
+    predicted = [prediction.value for prediction in predictor.rows(rows)]
+    return {
+        "artifact": str(opened.folder.resolve()),
+        "rows": said,
+        "n": len(rows),
+        "metrics": {metric.name: score.score(metric, predicted, targets) for metric in opened.task.metrics()},
+        **opened.task.breakdown(predicted, targets),
+        "hashes": {"artifact": opened.manifest["hash"], "rows": fingerprint.of_texts(part for row in rows for part in (row.id, row.text, repr(row.target)))},
+    }
+
+
+def source_for(data: Source, file: str) -> Source:
+    """Return a source that reads a file as the recipe read its own, by the file's ending where that differs."""
+    reader = _READERS.get(Path(file).suffix.lower(), data.name)
+    if reader == data.name:
+        return data.for_file(file)
+    found = registry.find("source", reader)
+    shared = {name: getattr(data, name) for name in ("text", "label", "id", "bad_rows")}
+    source = found.model_validate({**shared, "test": file})
+    assert isinstance(source, Source)
+    return source
+
+
+def labelled_rows(task: Any, source: Source) -> list[Row]:
+    """Return the labelled rows of a source's test split. Raises EmptySplit where there are none."""
+    rows, _ = inspect_rows.rows_of(task, source, "test", labelled=True)
+    if not rows:
+        raise EmptySplit(f"{source.test} holds no rows.", hint="Name a file with rows in it.")
+    return rows
+
+
+def _proof(recipe: Any) -> tuple[list[Row], str]:
+    data = inspect_rows.read(recipe)
+    return data.proof, f"the proof rows of the recipe ({data.split})"

@@ -1,0 +1,47 @@
+"""What a run will need, from sizes alone: nothing is loaded and nothing is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PROCESS_GB = 0.55
+"""Python with torch, transformers and a tokenizer, before any weights."""
+EFFICIENCY = 0.55
+"""Share of the measured matrix-product speed that a training step reaches with attention, norms and dropout between."""
+KEPT_PER_TOKEN = 40
+"""Values a layer keeps per token and unit of width for its backward: inputs of every product, activations, masks."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the forecast needs to know."""
+
+    parameters: int
+    trainable: int
+    in_layers: int
+    """Parameters inside the layers: those that every token is multiplied with."""
+    trained_depth: float
+    """Share of the layers that the backward goes through."""
+    width: int
+    layers: int
+    heads: int
+    tokens_per_forward: float
+    longest: float
+    """Tokens of the longest row of a usual batch."""
+    tokens_per_epoch: float
+    steps: int
+    epochs: float
+    tflops: float
+    """Measured speed of matrix products in the chosen precision, TFLOP/s."""
+
+
+def forecast(sizes: Sizes) -> dict[str, float]:
+    """Return `minutes` of training and `memory_gb`, the peak of the process."""
+    forward = 2.0 * sizes.in_layers * sizes.tokens_per_epoch * sizes.epochs
+    backward = 2 * forward * sizes.trained_depth
+    optimizer = 24.0 * sizes.trainable * sizes.steps  # about 24 bytes of traffic per parameter, at about 1e10 bytes a second
+    seconds = (forward + backward) / (sizes.tflops * 1e12 * EFFICIENCY) + optimizer / 1e10
+    attention = sizes.heads * sizes.longest * sizes.tokens_per_forward * 3
+    kept = sizes.layers * sizes.trained_depth * (KEPT_PER_TOKEN * sizes.width * sizes.tokens_per_forward + attention)
+    memory = PROCESS_GB + (4.0 * sizes.parameters + 16.0 * sizes.trainable + 4.0 * kept) / 1e9
+    return {"minutes": round(seconds / 60, 2), "memory_gb": round(memory, 2)}

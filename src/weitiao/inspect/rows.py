@@ -1,0 +1,151 @@
+"""From a recipe's data section to rows in splits, every problem named by file, line and field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from weitiao.core import fingerprint
+from weitiao.core.contracts import Source, Split, Task
+from weitiao.core.recipe import Recipe
+from weitiao.core.rows import Record, Row, Skipped, Splits, take_share, with_ids
+from weitiao.errors import BadRow, BadValue, EmptySplit
+
+DEV_SHARE = 0.1
+TEST_SHARE = 0.1
+FEWEST_TO_HALVE = 40
+"""Below this many dev rows, holding half back would leave too few on either side: both uses share the rows, and the report warns."""
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows in their splits, the task that has seen them, and which split proves the result."""
+
+    task: Task
+    splits: Splits
+    proof: list[Row]
+    split: str
+    """`test` or `dev`: where the proof rows come from."""
+    selected_on_same_rows: bool
+    notes: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all rows in their splits."""
+        return fingerprint.of_texts(
+            part for rows in (self.splits.train, self.splits.dev, self.splits.test, self.proof) for row in rows for part in (row.id, row.text, repr(row.target))
+        )
+
+
+def read(recipe: Recipe) -> Data:
+    """Return the rows of a recipe. Raises DataError naming file, line and field."""
+    data, task = recipe.data, recipe.task
+    if not data.given("train"):
+        raise BadValue("data.train: missing.", hint="Say where the training rows are.")
+    selects = recipe.evaluate.best is not False
+    skipped: dict[str, Skipped] = {}
+    given: dict[str, list[Row]] = {}
+    for split in ("train", "dev", "test"):
+        if data.given(split):
+            given[split], skipped[split] = rows_of(task, data, split, labelled=True)
+            if not given[split]:
+                raise EmptySplit(f"data.{split}: {getattr(data, split)} holds no rows.", hint="Check the file; a header line alone is not a row.")
+    train, said = given["train"], []
+
+    # test first, so that its rows do not depend on whether dev is split off too
+    test = given.get("test")
+    if test is not None:
+        said.append(f"test: {len(test)} rows as given")
+    elif data.test_share or "dev" not in given:
+        share = data.test_share or TEST_SHARE
+        train, test = take_share(train, share, salt="test", stratum=task.stratum)
+        said.append(f"test: {len(test)} rows, {share:.0%} of train, split off by a hash of the text, stratified")
+        _not_empty(test, "test", share, len(given["train"]))
+    dev = given.get("dev")
+    if dev is not None:
+        said.append(f"dev: {len(dev)} rows as given")
+    elif selects:
+        share = data.dev_share or DEV_SHARE
+        of = len(train)
+        train, dev = take_share(train, share, salt="dev", stratum=task.stratum)
+        said.append(f"dev: {len(dev)} rows, {share:.0%} of train, split off likewise")
+        _not_empty(dev, "dev", share, of)
+    elif data.dev_share:
+        raise BadValue("data.dev_share: no dev rows are needed, since evaluate.best is false.", hint="Remove data.dev_share, or let evaluate.best choose.")
+    dev = dev or []
+
+    same = False
+    if test is not None:
+        proof, split = test, "test"
+    elif not selects:
+        proof, split = dev, "dev"
+        said.append("proof rows: all of dev, on which nothing is chosen")
+    elif len(dev) >= FEWEST_TO_HALVE:
+        dev, proof = take_share(dev, 0.5, salt="proof", stratum=task.stratum)
+        split = "dev"
+        said.append(f"proof rows: {len(proof)} of dev, held back from model selection")
+    else:
+        proof, split, same = dev, "dev", True
+        said.append("proof rows: dev, too few to hold half of them back from model selection")
+    said.insert(0, f"train: {len(train)} rows" + ("" if len(train) == len(given["train"]) else f" of {len(given['train'])}"))
+
+    fitted = task.fitted(train)
+    for name, rows in (("dev", dev), (split, proof)):
+        fitted.check(rows, name)
+    splits = Splits(train, dev, test or [], "; ".join(said), skipped)
+    return Data(fitted, splits, proof, split, same, tuple(_notes(train, proof, split, skipped)))
+
+
+def rows_of(task: Task, data: Source, split: Split, *, labelled: bool) -> tuple[list[Row], Skipped]:
+    """Return the rows of one split, and what was left out if `bad_rows` is skip. Raises BadRow listing the first few."""
+    problems: list[str] = []
+    hints: list[str] = []
+
+    def bad(sentence: str) -> None:
+        problems.append(sentence.rstrip("."))
+
+    rows = []
+    for record in _identified(data, data.records(split, bad)):
+        try:
+            rows.append(task.read(record, data, labelled=labelled))
+        except BadRow as error:
+            bad(error.message)
+            hints.append(error.hint)
+    if problems and data.bad_rows == "error":
+        hint = hints[0] if hints else "Mend or remove the row, or set data.bad_rows=skip."
+        if len(problems) == 1:
+            raise BadRow(f"{problems[0]}.", hint=hint)
+        more = f"\n  ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        listed = "\n".join(f"  {p}" for p in problems[:SHOWN])
+        raise BadRow(f"{len(problems)} rows cannot be used:\n{listed}{more}", hint=hint)
+    return rows, Skipped(len(problems), tuple(problems[:SHOWN]))
+
+
+def _identified(data: Source, records: Iterator[Record]) -> Iterator[Record]:
+    def given(record: Record) -> str | None:
+        if data.id is None:
+            return None
+        value = record.values.get(data.id)
+        return None if value is None else str(value)
+
+    yield from with_ids(records, given)
+
+
+def _not_empty(rows: Sequence[Row], split: str, share: float, of: int) -> None:
+    if not rows:
+        raise EmptySplit(
+            f"{share:.0%} of {of} rows leaves nothing for {split}.", hint=f"Name a file in data.{split}, raise data.{split}_share, or bring more rows."
+        )
+
+
+def _notes(train: Sequence[Row], proof: Sequence[Row], split: str, skipped: dict[str, Skipped]) -> Iterator[str]:
+    seen = {row.text for row in train}
+    shared = sum(row.text in seen for row in proof)
+    if shared:
+        yield f"{shared} of the {len(proof)} proof rows ({split}) stand in train too, word for word: the scores are that much too good."
+    for name, left_out in skipped.items():
+        if left_out.count:
+            yield f"{left_out.count} rows of {name} were left out: {left_out.reasons[0]}."
+    if len(proof) < 100:
+        yield f"only {len(proof)} proof rows: the intervals will be wide."

@@ -1,0 +1,1 @@
+"""One file = one method: decides which parameters train, and writes what it trained."""

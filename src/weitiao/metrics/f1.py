@@ -1,0 +1,55 @@
+"""Harmonic mean of precision and recall."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class F1:
+    """F1 over labels: `macro` is the mean over classes, `micro` counts all decisions together.
+
+    Predictions and targets are labels, or collections of labels. As in scikit-learn, a class that is neither
+    predicted nor true scores 0, and macro averages over the classes given.
+    """
+
+    labels: tuple[str, ...]
+    average: Literal["macro", "micro"] = "macro"
+    higher_is_better: bool = True
+    binary: bool = False
+
+    @property
+    def name(self) -> str:
+        """macro_f1 or micro_f1."""
+        return f"{self.average}_f1"
+
+    def statistics(self, predicted: Sequence[Any], targets: Sequence[Any]) -> Any:
+        """Return (n, 3 x classes), sparse: true positives, false positives, false negatives of each class."""
+        from scipy import sparse
+
+        index, width = {label: n for n, label in enumerate(self.labels)}, len(self.labels)
+        rows, columns = [], []
+        for row, (guess, truth) in enumerate(zip(predicted, targets, strict=True)):
+            guessed, true = _labels(guess), _labels(truth)
+            cells = [index[label] for label in guessed & true]
+            cells += [width + index[label] for label in guessed - true]
+            cells += [2 * width + index[label] for label in true - guessed]
+            rows += [row] * len(cells)
+            columns += cells
+        return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(predicted), 3 * width))
+
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        """Return F1 = 2 tp / (2 tp + fp + fn)."""
+        right, wrong, missed = np.split(np.asarray(totals, dtype=float), 3, axis=-1)
+        if self.average == "micro":
+            right, wrong, missed = (part.sum(axis=-1, keepdims=True) for part in (right, wrong, missed))
+        below = 2 * right + wrong + missed
+        return np.divide(2 * right, below, out=np.zeros_like(below), where=below > 0).mean(axis=-1)
+
+
+def _labels(value: Any) -> set[str]:
+    return set(value) if isinstance(value, list | tuple | set | frozenset) else {value}

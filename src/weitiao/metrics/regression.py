@@ -1,0 +1,67 @@
+"""How far numbers are from their targets, and how well they follow them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+def _columns(*columns: np.ndarray) -> np.ndarray:
+    return np.stack([*columns, np.ones(len(columns[0]))], axis=1)
+
+
+@dataclass(frozen=True)
+class MeanSquaredError:
+    """Mean of squared differences, in squared units of the target."""
+
+    name: str = "mse"
+    higher_is_better: bool = False
+    binary: bool = False
+
+    def statistics(self, predicted: Sequence[float], targets: Sequence[float]) -> np.ndarray:
+        """Return (n, 2): squared error, and one."""
+        return _columns(np.square(np.asarray(predicted, dtype=float) - np.asarray(targets, dtype=float)))
+
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        """Return the mean."""
+        return np.asarray(totals[..., 0] / totals[..., 1])
+
+
+@dataclass(frozen=True)
+class MeanAbsoluteError:
+    """Mean of absolute differences, in units of the target."""
+
+    name: str = "mae"
+    higher_is_better: bool = False
+    binary: bool = False
+
+    def statistics(self, predicted: Sequence[float], targets: Sequence[float]) -> np.ndarray:
+        """Return (n, 2): absolute error, and one."""
+        return _columns(np.abs(np.asarray(predicted, dtype=float) - np.asarray(targets, dtype=float)))
+
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        """Return the mean."""
+        return np.asarray(totals[..., 0] / totals[..., 1])
+
+
+@dataclass(frozen=True)
+class Pearson:
+    """Pearson's correlation; 0 where one side does not vary."""
+
+    name: str = "pearson"
+    higher_is_better: bool = True
+    binary: bool = False
+
+    def statistics(self, predicted: Sequence[float], targets: Sequence[float]) -> np.ndarray:
+        """Return (n, 6): x, y, xx, yy, xy, one."""
+        x, y = np.asarray(predicted, dtype=float), np.asarray(targets, dtype=float)
+        return _columns(x, y, x * x, y * y, x * y)
+
+    def value(self, totals: np.ndarray) -> np.ndarray:
+        """Return covariance over the product of standard deviations."""
+        x, y, xx, yy, xy = (totals[..., i] / totals[..., 5] for i in range(5))
+        spread = np.sqrt(np.clip(xx - x * x, 0, None) * np.clip(yy - y * y, 0, None))
+        small = 1e-12 * (np.abs(xx) + 1e-300) ** 0.5 * (np.abs(yy) + 1e-300) ** 0.5
+        return np.divide(xy - x * y, spread, out=np.zeros_like(spread), where=spread > small)

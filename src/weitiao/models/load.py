@@ -1,0 +1,155 @@
+"""Configuration, skeleton and weights of a model with the head a task needs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+from torch.nn import Module
+
+from weitiao.core.contracts import Head
+from weitiao.errors import ModelError, NotFound, WrongHead
+from weitiao.models.locate import Located, not_on_hub
+
+_DROPOUT = re.compile(r"(^|_)(dropout|drop|pdrop)(_|$)")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in fp32, and whether its head was in the checkpoint or is new."""
+
+    model: Module
+    head_is_new: bool
+    note: str = ""
+
+
+def configuration(located: Located, head: Head, *, dropout: float | None = None) -> Any:
+    """Return the model's configuration with the head's settings; needs no weights."""
+    with _translated(located), _quiet():
+        config = transformers.AutoConfig.from_pretrained(located.place, trust_remote_code=False)
+    for name, value in head.config.items():
+        setattr(config, name, value)
+    if dropout is not None:
+        for name, value in list(config.to_dict().items()):
+            if _DROPOUT.search(name) and isinstance(value, int | float) and not isinstance(value, bool):
+                setattr(config, name, dropout)
+    return config
+
+
+def labels_in_checkpoint(located: Located) -> list[str] | None:
+    """Return the label names that the checkpoint's own head knows, in its order; None where they say nothing."""
+    with _translated(located), _quiet():
+        config = transformers.AutoConfig.from_pretrained(located.place, trust_remote_code=False)
+    labels = [str(label) for _, label in sorted((config.id2label or {}).items())]
+    return None if not labels or all(re.fullmatch(r"LABEL_\d+", label) for label in labels) else labels
+
+
+def skeleton(config: Any, head: Head) -> Module:
+    """Return the model without memory for weights (meta device): enough to count and choose parameters."""
+    with _quiet(), torch.device("meta"):
+        return _auto(head).from_config(config)
+
+
+def weights(located: Located, config: Any, head: Head, *, seed: int) -> Loaded:
+    """Return the model in fp32. A head that the checkpoint lacks, or that has other labels, is drawn from `seed`.
+
+    Raises NotFound, ModelError for damaged or missing weights, WrongHead where the architecture has no such head.
+    """
+    own = labels_in_checkpoint(located)
+    wanted = list(head.config.get("id2label", {}).values())
+    torch.manual_seed(seed)
+    with _translated(located), _quiet():
+        model, info = _auto(head).from_pretrained(
+            located.place,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            trust_remote_code=False,
+        )
+    base = f"{model.base_model_prefix}."
+    absent = {str(key) for key in info["missing_keys"]} | {str(key[0]) for key in info["mismatched_keys"]}
+    in_body = sorted(key for key in absent if key.startswith(base) and "pooler" not in key)
+    if in_body:
+        raise ModelError(
+            f"{located.asked}: the weights lack {len(in_body)} tensors of the body, such as {in_body[0]}.",
+            hint="The checkpoint is incomplete or of another architecture than its config.json says: fetch it again.",
+        )
+    in_head = sorted(key for key in absent if not key.startswith(base))
+    if in_head or own is None or own == wanted or not wanted:
+        return Loaded(model, bool(in_head))
+    _redraw_head(model, config, head, base, seed)
+    return Loaded(model, True, f"The model's own head knows other labels ({', '.join(own[:5])}): replaced by a new one.")
+
+
+def _redraw_head(model: Module, config: Any, head: Head, base: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    with _quiet():
+        fresh = _auto(head).from_config(config)
+    drawn = dict(fresh.named_parameters())
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not name.startswith(base):
+                parameter.copy_(drawn[name])
+
+
+def _auto(head: Head) -> Any:
+    return getattr(transformers, head.auto_class)
+
+
+@contextlib.contextmanager
+def _translated(located: Located) -> Iterator[None]:
+    """Turn what transformers, the hub client and safetensors raise into one sentence."""
+    from huggingface_hub.errors import HFValidationError
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise ModelError(
+            f"{located.asked}: the weights are damaged or cut short: {_one_line(error)}.", hint="Copy or download model.safetensors again; compare its size."
+        ) from None
+    except (OSError, HFValidationError) as error:
+        text = _one_line(error)
+        if not located.local:
+            reason = "it is not in the local cache and no hub could be reached"
+            if "not a valid model identifier" in text or "Repository Not Found" in text or "404" in text:
+                reason = "the hub does not know it, or it is private"
+            elif "safetensors" in text:
+                reason = "it has no safetensors weights"
+            raise not_on_hub(located.asked, reason) from None
+        if "safetensors" in text:
+            raise NotFound(
+                f"{located.asked}: there is no model.safetensors in {located.place}.",
+                hint="Weights in pickle files are not opened, because they can run code: convert them with save_pretrained.",
+            ) from None
+        raise ModelError(f"{located.asked}: cannot be loaded: {text}.", hint="Expected a folder written by save_pretrained.") from None
+    except (ValueError, KeyError) as error:
+        text = _one_line(error)
+        if "Unrecognized configuration class" in text:
+            raise WrongHead(f"{located.asked}: this architecture has no head for the task.", hint="Choose another model, or another task.") from None
+        raise ModelError(f"{located.asked}: cannot be loaded: {text}.", hint="Is its architecture known to the installed transformers?") from None
+
+
+def _one_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")[:200]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' own reports and bars off the terminal: what matters of them we say ourselves."""
+    logger = logging.getLogger("transformers")
+    before = logger.level
+    transformers.utils.logging.disable_progress_bar()
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,80 @@
+"""Which precision multiplies faster here, measured once and remembered.
+
+The weights stay fp32 whatever is chosen: bf16 is the precision of the products (autocast), so an update that is
+too small for bf16 is never lost. bf16 keeps 8 bits of mantissa: at learning rate 1e-6 it would drop most updates.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import time
+from contextlib import AbstractContextManager
+from statistics import median
+from typing import Any
+
+import torch
+
+from weitiao.core import environment, files
+
+WORTH_IT = 1.5
+"""bf16 is chosen from this ratio of speeds on: below it, casting weights and activations eats the gain."""
+
+_SHAPES = ((512, 384, 1536), (512, 768, 768), (512, 1536, 384))
+
+
+def choose(asked: str, device: torch.device) -> tuple[str, dict[str, Any]]:
+    """Return (fp32 or bf16, what was measured). `asked` other than auto is obeyed."""
+    if asked != "auto":
+        return asked, {"asked": asked}
+    measured = speeds(device)
+    ratio = measured["bf16_tflops"] / max(measured["fp32_tflops"], 1e-9)
+    return ("bf16" if ratio >= WORTH_IT else "fp32"), {**measured, "ratio": round(ratio, 2), "bf16_from_ratio": WORTH_IT}
+
+
+def speeds(device: torch.device) -> dict[str, float]:
+    """Return TFLOP/s of matrix products in fp32 and bf16, from the cache if this machine was measured before."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    key = f"{device.type}|{name}|{_cpu_model()}|threads={torch.get_num_threads()}|torch={torch.__version__}"
+    cache = environment.cache_folder() / "precision.json"
+    try:
+        known = json.loads(cache.read_text(encoding="utf-8"))
+        if isinstance(known[key]["fp32_tflops"], float) and isinstance(known[key]["bf16_tflops"], float):
+            return dict(known[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        known = {}
+    found = {"fp32_tflops": _measure(torch.float32, device), "bf16_tflops": _measure(torch.bfloat16, device)}
+    with contextlib.suppress(OSError):  # a read-only home only means measuring again
+        files.write_json(cache, {**(known if isinstance(known, dict) else {}), key: found})
+    return found
+
+
+def autocast(dtype: str, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context of a forward in this precision."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bf16")
+
+
+def _measure(dtype: torch.dtype, device: torch.device) -> float:
+    rates = []
+    for rows, inner, columns in _SHAPES:
+        a = torch.randn(rows, inner, dtype=dtype, device=device)
+        b = torch.randn(columns, inner, dtype=dtype, device=device)
+        seconds = []
+        for _ in range(9):
+            start = time.perf_counter()
+            torch.nn.functional.linear(a, b)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds.append(time.perf_counter() - start)
+        rates.append(2 * rows * inner * columns / median(seconds[2:]) / 1e12)
+    return round(median(rates), 4)
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        fields = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
+        fields = {key.strip(): value.strip() for key, value in fields.items()}
+        amx = "amx" if "amx_bf16" in fields.get("flags", "") else "no-amx"
+        return f"{fields.get('model name', '')}/{fields.get('model', '')}/{amx}"
+    return platform.processor()

@@ -1,0 +1,1 @@
+"""One file = one loss, as sums and counts that are divided once."""

@@ -1,0 +1,1 @@
+"""One file = one recorder of what a run tells."""

@@ -1,0 +1,1 @@
+"""One file = one addition to loss, weights or gradient."""

@@ -1,0 +1,1 @@
+"""One file = one task: reads records as rows, turns rows into batches, outputs into predictions and scores."""

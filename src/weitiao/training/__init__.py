@@ -1,0 +1,1 @@
+"""From a recipe to a sealed artifact: plan, build, loop, state, run."""

@@ -1,0 +1,55 @@
+"""Which rows make which optimizer step: a function of the seed and the step, of nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from weitiao.core.contracts import Batch, Features, Task
+
+BUCKET_STEPS = 50
+"""Rows are sorted by length within this many steps' worth of shuffled rows: padding stays near 10 %, order stays random."""
+
+
+class Loader:
+    """Batches of any step, on demand. The rows of a step do not depend on how it is cut into micro-batches."""
+
+    def __init__(
+        self, features: Sequence[Features], task: Task, *, pad_id: int, batch_size: int, gradient_accumulation: int, seed: int, bucketing: bool
+    ) -> None:
+        """features: what to train on. batch_size: rows in a micro-batch; gradient_accumulation: micro-batches in a step."""
+        self.features, self.task, self.pad_id = features, task, pad_id
+        self.batch_size, self.rows_per_step = batch_size, batch_size * gradient_accumulation
+        self.seed, self.bucketing = seed, bucketing
+        self.lengths = np.array([len(feature) for feature in features])
+        self.steps_per_epoch = steps_per_epoch(len(features), self.rows_per_step)
+        self._order = lru_cache(maxsize=2)(self._epoch)
+
+    def step(self, step: int) -> list[Batch]:
+        """Return the micro-batches of an optimizer step, counted from 0 over all epochs."""
+        epoch, offset = divmod(step, self.steps_per_epoch)
+        rows = self._order(epoch)[offset]
+        rows = rows[np.argsort(-self.lengths[rows], kind="stable")] if self.bucketing else rows
+        pieces = (rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size))
+        return [self.task.collate([self.features[n] for n in piece], self.pad_id) for piece in pieces]
+
+    def _epoch(self, epoch: int) -> list[np.ndarray]:
+        random = np.random.default_rng([self.seed, epoch])
+        order = random.permutation(len(self.features))
+        size = self.rows_per_step
+        if not self.bucketing:
+            return [order[start : start + size] for start in range(0, len(order), size)]
+        steps = []
+        for start in range(0, len(order), size * BUCKET_STEPS):
+            bucket = order[start : start + size * BUCKET_STEPS]
+            bucket = bucket[np.argsort(self.lengths[bucket], kind="stable")]
+            steps += [bucket[at : at + size] for at in range(0, len(bucket), size)]
+        return [steps[n] for n in random.permutation(len(steps))]
+
+
+def steps_per_epoch(rows: int, rows_per_step: int) -> int:
+    """Return optimizer steps in one pass; the last one may be smaller."""
+    return math.ceil(rows / rows_per_step)

@@ -1,0 +1,135 @@
+"""Decisions: a pure function of the recipe and of facts, and the gathering of those facts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from weitiao.core.plan import Plan
+from weitiao.core.recipe import Recipe
+from weitiao.inspect.forecast import Sizes, forecast
+from weitiao.models import load, precision
+from weitiao.models.anatomy import anatomy
+from weitiao.training.loader import steps_per_epoch
+from weitiao.training.prepare import Prepared, token_facts
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a plan rests on: sizes of the data and the model, and what this machine is."""
+
+    data: str
+    rows: dict[str, int]
+    split: str
+    split_said: str
+    selected_on_same_rows: bool
+    metric: str
+    tokens: dict[str, float]
+    parameters: int
+    trainable: int
+    in_layers: int
+    trained_depth: float
+    width: int
+    layers: int
+    heads: int
+    device: str
+    dtype: str
+    precision: dict[str, Any]
+    threads: int
+    notes: tuple[str, ...] = ()
+
+
+def make_plan(recipe: Recipe, facts: Facts) -> Plan:
+    """Return every decision of a run."""
+    train = recipe.train
+    rows_per_step = train.batch_size * train.gradient_accumulation
+    per_epoch = steps_per_epoch(facts.rows["train"], rows_per_step)
+    steps = train.steps or max(1, math.ceil(train.epochs * per_epoch))
+    every = min(recipe.evaluate.every or per_epoch, steps)
+    selects = recipe.evaluate.best is not False
+    sizes = Sizes(
+        parameters=facts.parameters,
+        trainable=facts.trainable,
+        in_layers=facts.in_layers,
+        trained_depth=facts.trained_depth,
+        width=facts.width,
+        layers=facts.layers,
+        heads=facts.heads,
+        tokens_per_forward=min(train.batch_size, facts.rows["train"]) * facts.tokens["p95"],
+        longest=facts.tokens["p95"],
+        tokens_per_epoch=facts.rows["train"] * facts.tokens["mean"],
+        steps=steps,
+        epochs=steps / per_epoch,
+        tflops=facts.precision.get(f"{facts.dtype}_tflops", 0.2),
+    )
+    notes = list(facts.notes)
+    if facts.tokens["share_past_limit"] > 0:
+        notes.append(
+            f"{facts.tokens['share_past_limit']:.0%} of the training rows are longer than task.max_length={recipe.task.max_length} and lose their end."
+        )
+    return Plan(
+        recipe=recipe.fingerprint,
+        data=facts.data,
+        rows=facts.rows,
+        split="test" if facts.split == "test" else "dev",
+        split_said=facts.split_said,
+        selected_on_same_rows=facts.selected_on_same_rows,
+        best=(recipe.evaluate.best or facts.metric) if selects else None,
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        rows_per_step=rows_per_step,
+        batch_size=train.batch_size,
+        warmup_steps=math.ceil(train.warmup_ratio * steps),
+        learning_rate=train.learning_rate or recipe.method.learning_rate,
+        evaluate_every=every,
+        save_every=train.save_every or every,
+        bucketing=train.bucketing,
+        device=facts.device,
+        dtype="bf16" if facts.dtype == "bf16" else "fp32",
+        precision=facts.precision,
+        threads=facts.threads,
+        parameters={"total": facts.parameters, "trainable": facts.trainable},
+        tokens=facts.tokens,
+        forecast=forecast(sizes),
+        notes=notes,
+    )
+
+
+def facts(asked: Recipe, prepared: Prepared) -> Facts:
+    """Return the facts of this recipe on this machine: counts a model without weights, probes the precision."""
+    recipe, data = prepared.recipe, prepared.data
+    model = recipe.method.apply(load.skeleton(prepared.config, recipe.task.head))
+    named = dict(model.named_parameters())
+    trainable = sum(p.numel() for p in named.values() if p.requires_grad)
+    parts = anatomy(model)
+    lowest = next((n for n, layer in enumerate(parts.layers) if any(named[p].requires_grad for p in layer)), len(parts.layers))
+    if any(named[p].requires_grad for p in parts.embeddings):
+        lowest = 0
+    dtype, measured = precision.choose(recipe.train.dtype, prepared.device)
+    if "fp32_tflops" not in measured:
+        measured = {**measured, **precision.speeds(prepared.device)}
+    config = prepared.config.get_text_config()
+    return Facts(
+        data=data.fingerprint,
+        rows={"train": len(data.splits.train), "dev": len(data.splits.dev), "test": len(data.splits.test)},
+        split=data.split,
+        split_said=data.splits.said,
+        selected_on_same_rows=data.selected_on_same_rows,
+        metric=recipe.task.metrics()[0].name,
+        tokens=token_facts(prepared, data.splits.train),
+        parameters=sum(p.numel() for p in named.values()),
+        trainable=trainable,
+        in_layers=sum(named[p].numel() for layer in parts.layers for p in layer),
+        trained_depth=1 - lowest / max(len(parts.layers), 1),
+        width=int(getattr(config, "hidden_size", 0) or 512),
+        layers=len(parts.layers),
+        heads=int(getattr(config, "num_attention_heads", 0) or 8),
+        device=str(prepared.device),
+        dtype=dtype,
+        precision=measured,
+        threads=torch.get_num_threads(),
+        notes=prepared.notes,
+    )

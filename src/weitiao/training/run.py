@@ -1,0 +1,514 @@
+"""The way of `train`: plan, folder, before, steps, after, artifact, report."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+import weitiao
+from weitiao.core import environment, files, fingerprint, report, rundir
+from weitiao.core.contracts import Features, Prediction, Strategy
+from weitiao.core.events import Begun, Ended, Evaluated, Event, Phase, Recorder, Saved, Stepped
+from weitiao.core.plan import Plan
+from weitiao.core.recipe import Recipe
+from weitiao.errors import Diverged, Interrupted, ResumeMismatch, TrainingError, WeitiaoError
+from weitiao.evaluation import baseline, score
+from weitiao.evaluation.changes import changes
+from weitiao.evaluation.predict import Said, outputs
+from weitiao.inspect.machine import machine
+from weitiao.models import load
+from weitiao.parallel.single import Single
+from weitiao.record import jsonl
+from weitiao.training import loop, optim, state
+from weitiao.training.loader import Loader
+from weitiao.training.plan import facts, make_plan
+from weitiao.training.prepare import Prepared, prepare
+from weitiao.training.seal import seal, write_predictions
+from weitiao.training.stopping import Stopping
+
+CHECKED_ROWS = 8
+"""Proof rows on which a written artifact must say what the model in memory said."""
+_TOLD = 200
+"""Progress events of a run, about: reading a loss waits for the device, so it is not read at every step."""
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Return what a run of this recipe would do here, without weights and without a folder."""
+    return make_plan(recipe, facts(recipe, prepare(recipe)))
+
+
+def run(
+    recipe: Recipe, *, stem: str, out: Path | None = None, again: bool = False, root: Path = Path(rundir.ROOT), recorders: Sequence[Recorder] = ()
+) -> dict[str, Any]:
+    """Train a recipe to a sealed artifact and return the report; go on with an unfinished run; point to a finished one.
+
+    stem: how the folder's name begins. The returned report has `already_finished` true where nothing was done.
+    Raises WeitiaoError; Interrupted where a signal asked to stop: the same call goes on from there.
+    """
+    folder = rundir.choose(recipe, stem=stem, out=out, again=again, root=root)
+    if folder.status() == "finished":
+        return {**files.read_json(folder.report_json), "already_finished": True}
+    began = time.monotonic()
+    created = not folder.path.exists()
+    try:
+        with folder.held(), Stopping() as stopping:
+            try:
+                return _Run(recipe, folder, recorders, stopping, began).go()
+            except KeyboardInterrupt:
+                raise _interrupted(folder) from None
+            except Interrupted:
+                raise
+            except BaseException as error:
+                _write_failure(folder, error)
+                raise
+    finally:
+        if created and folder.status() == "new" and folder.path.is_dir():
+            _remove_if_bare(folder.path)
+
+
+class _Run:
+    """One run; its methods are the steps of DESIGN section 4 in order."""
+
+    def __init__(self, recipe: Recipe, folder: rundir.RunFolder, recorders: Sequence[Recorder], stopping: Stopping, began: float) -> None:
+        self.asked, self.folder, self.recorders, self.stopping, self.began = recipe, folder, list(recorders), stopping, began
+
+    def tell(self, event: Event) -> None:
+        for recorder in self.recorders:
+            recorder(event)
+
+    def go(self) -> dict[str, Any]:
+        self.tell(Phase("reading rows and planning"))
+        self.prepared = prepare(self.asked)
+        self.recipe = self.prepared.recipe
+        self.plan = self._plan()
+        torch.set_num_threads(self.plan.threads)
+        files.remove_leftovers(self.folder.path)
+        files.remove_leftovers(self.folder.state)
+        self.folder.failure.unlink(missing_ok=True)
+        self.strategy: Strategy = Single(torch.device(self.plan.device))
+        self.tell(Phase("tokenizing"))
+        self.train_features, self.dev_features, self.proof_features = self._encode()
+        self.tell(Phase(f"loading {self.recipe.model}"))
+        loaded = load.weights(self.prepared.located, self.prepared.config, self.recipe.task.head, seed=self.recipe.train.seed)
+        self.model = self.strategy.wrap(loaded.model)
+        self.notes = [*self.plan.notes, *([loaded.note] if loaded.note else [])]
+        before_is, before, baselines = self._before(loaded.head_is_new)
+        progress, optimizer = self._train()
+        return self._finish(progress, optimizer, before_is, before, baselines)
+
+    # -------------------------------------------------------- plan and data
+
+    def _plan(self) -> Plan:
+        if self.folder.status() == "new":
+            made = make_plan(self.asked, facts(self.asked, self.prepared))
+            self.folder.begin(self.asked, made, {**machine().as_dict(), "variables": environment.variables(("HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"))})
+            return made
+        held = self.folder.plan()
+        differences = []
+        if held.recipe != self.asked.fingerprint:
+            differences.append("the recipe")
+        if held.data != self.prepared.data.fingerprint:
+            now = {name: len(getattr(self.prepared.data.splits, name)) for name in ("train", "dev", "test")}
+            differences.append("the data" + (f" ({held.rows} then, {now} now)" if now != held.rows else " (same number of rows, other content)"))
+        if differences:
+            raise ResumeMismatch(
+                f"{self.folder.path} holds an unfinished run, but since it began {' and '.join(differences)} changed.",
+                hint="Put back what changed, or start a new run with --again.",
+            )
+        return held
+
+    def _encode(self) -> tuple[list[Features], list[Features], list[Features]]:
+        task, tokenizer, data = self.recipe.task, self.prepared.tokenizer, self.prepared.data
+        train, dev = (task.encode(rows, tokenizer) for rows in (data.splits.train, data.splits.dev))
+        return train, dev, task.encode(data.proof, tokenizer)
+
+    def _say(self, features: Sequence[Features], dtype: str, model: Module | None = None) -> Said:
+        return outputs(
+            model or self.model,
+            self.recipe.task,
+            features,
+            pad_id=self.prepared.tokenizer.pad_id,
+            strategy=self.strategy,
+            batch_size=self.recipe.evaluate.batch_size,
+            dtype=dtype,
+        )
+
+    # -------------------------------------------------------- before
+
+    def _before(self, head_is_new: bool) -> tuple[str, list[Prediction], dict[str, list[Any]]]:
+        """Return what before is, its predictions on the proof rows, and the predictions of the baselines."""
+        task, data = self.recipe.task, self.prepared.data
+        baselines: dict[str, list[Any]] = {"majority": [task.majority(data.splits.train)] * len(data.proof)}
+        kept = self.folder.predictions / "before.json"
+        if head_is_new:
+            if kept.is_file():
+                values = files.read_json(kept)
+            else:
+                self.tell(Phase("measuring before: a linear head on the untouched model"))
+                values = baseline.head_only(
+                    self.model,
+                    task,
+                    (data.splits.train, self.train_features),
+                    self.proof_features,
+                    pad_id=self.prepared.tokenizer.pad_id,
+                    strategy=self.strategy,
+                    batch_size=self.recipe.evaluate.batch_size,
+                    seed=self.recipe.train.seed,
+                )
+                files.write_json(kept, values)
+            baselines["head_only"] = values
+            return "head_only", [Prediction(row.id, value) for row, value in zip(data.proof, values, strict=True)], baselines
+        self.tell(Phase("measuring before: the model as it is"))
+        return "model", task.decode(self._say(self.proof_features, "fp32").values, self.proof_features), baselines
+
+    # -------------------------------------------------------- steps
+
+    def _train(self) -> tuple[state.Progress, torch.optim.Optimizer]:
+        recipe, plan, method = self.recipe, self.plan, self.recipe.method
+        objective = recipe.task.objective()
+        for regularizer in recipe.regularize:
+            objective = regularizer.wrap(objective)
+        loader = Loader(
+            self.train_features,
+            recipe.task,
+            pad_id=self.prepared.tokenizer.pad_id,
+            batch_size=plan.batch_size,
+            gradient_accumulation=plan.rows_per_step // plan.batch_size,
+            seed=recipe.train.seed,
+            bucketing=plan.bucketing,
+        )
+        method.calibrate(self.model, objective, (batch for step in range(loader.steps_per_epoch) for batch in loader.step(step)))
+        self.model = method.apply(self.model)
+        optimizer = optim.optimizer(method.groups(self.model), recipe.train)
+        progress = state.Progress()
+        if checkpoints := state.complete(self.folder.state):
+            progress = state.restore(checkpoints[-1], self.model, optimizer, self.strategy)
+        log = jsonl.Jsonl(self.folder.log, keep_to_step=progress.step)
+        self.recorders.append(log)
+        try:
+            self.tell(Begun(progress.step, plan.steps, str(self.folder.path)))
+            if not progress.stopped_early:
+                self._steps(objective, loader, optimizer, progress)
+            if progress.best_step is not None:
+                state.restore_best(self.folder.state, progress.best_step, self.model, self.strategy)
+                self._check_best(progress)
+            self.tell(Ended(progress.step, progress.stopped_early, progress.best_step))
+        finally:
+            log.close()
+            self.recorders.remove(log)
+        return progress, optimizer
+
+    def _steps(self, objective: Any, loader: Loader, optimizer: torch.optim.Optimizer, progress: state.Progress) -> None:
+        plan, train = self.plan, self.recipe.train
+        every = max(1, min(25, plan.steps // _TOLD))
+        pending: list[loop.Done] = []
+        schedule = loop.Schedule(plan.learning_rate, plan.warmup_steps, plan.steps, train.schedule)
+        taken = loop.steps(
+            self.model,
+            objective,
+            loader,
+            optimizer,
+            schedule,
+            method=self.recipe.method,
+            strategy=self.strategy,
+            start=progress.step,
+            seed=train.seed,
+            dtype=plan.dtype,
+            max_grad_norm=train.max_grad_norm,
+            regularizers=self.recipe.regularize,
+        )
+        self.stopping.careful = True
+        for done in taken:
+            progress.step = done.step
+            progress.tokens_seen += done.tokens
+            progress.examples_seen += done.examples
+            progress.train_seconds += done.seconds
+            pending.append(done)
+            last = done.step == plan.steps
+            if last or self.stopping.asked or done.step % every == 0:
+                self._report(pending, loader, progress)
+            if plan.best is not None and (last or done.step % plan.evaluate_every == 0):
+                self._judge(progress, last)
+            if last or progress.stopped_early or self.stopping.asked or done.step % plan.save_every == 0:
+                self._save(progress, optimizer)
+            if progress.stopped_early:
+                break
+            if self.stopping.asked and not last:
+                raise _interrupted(self.folder)
+        self.stopping.careful = False
+
+    def _report(self, pending: list[loop.Done], loader: Loader, progress: state.Progress) -> None:
+        last = pending[-1]
+        self.tell(
+            Stepped(
+                step=last.step,
+                epoch=round(last.step / loader.steps_per_epoch, 4),
+                loss=_mean([done.loss for done in pending]),
+                gradient_norm=_mean([done.gradient_norm for done in pending]),
+                learning_rate=last.learning_rate,
+                tokens_seen=progress.tokens_seen,
+                examples_seen=progress.examples_seen,
+                train_seconds=progress.train_seconds,
+            )
+        )
+        pending.clear()
+
+    def _judge(self, progress: state.Progress, last: bool) -> None:
+        """Score dev, keep the weights if they are the best so far, and decide whether to stop early."""
+        assert self.plan.best is not None
+        scores = self._dev_scores()
+        value = scores[self.plan.best]
+        better = progress.best_value is None or (value > progress.best_value if self._higher_is_better() else value < progress.best_value)
+        if better:
+            state.save_best(self.folder.state, progress.step, self.model, self.strategy)
+            progress.best_value, progress.best_step, progress.without_improvement = value, progress.step, 0
+        else:
+            progress.without_improvement += 1
+        patience = self.recipe.evaluate.patience
+        progress.stopped_early = not last and patience is not None and progress.without_improvement >= patience
+        self.tell(Evaluated(progress.step, scores, better))
+
+    def _dev_scores(self) -> dict[str, float]:
+        task, dev = self.recipe.task, self.prepared.data.splits.dev
+        said = self._say(self.dev_features, self.plan.dtype)
+        predicted, targets = [p.value for p in task.decode(said.values, self.dev_features)], [row.target for row in dev]
+        scores = {"loss": float(said.loss or 0.0)}
+        for metric in task.metrics():
+            statistics = metric.statistics(predicted, targets)
+            scores[metric.name] = float(metric.value(_sum(statistics)))
+        return scores
+
+    def _higher_is_better(self) -> bool:
+        return {metric.name: metric.higher_is_better for metric in self.recipe.task.metrics()}.get(self.plan.best or "", False)
+
+    def _check_best(self, progress: state.Progress) -> None:
+        """Measure the restored weights again: they must score what they scored when they were kept."""
+        assert self.plan.best is not None and progress.best_value is not None
+        value = self._dev_scores()[self.plan.best]
+        if abs(value - progress.best_value) > 1e-5 * max(1.0, abs(progress.best_value)):
+            raise TrainingError(
+                f"the best weights (step {progress.best_step}) scored {self.plan.best} {progress.best_value:.6f} and score {value:.6f} after being read back.",
+                hint="The disk or the memory may be failing; run again with --again.",
+            )
+
+    def _save(self, progress: state.Progress, optimizer: torch.optim.Optimizer) -> None:
+        progress.total_seconds += time.monotonic() - self.began
+        self.began = time.monotonic()
+        for recorder in self.recorders:
+            if isinstance(recorder, jsonl.Jsonl):
+                recorder.flush()
+        path = state.save(self.folder.state, progress, self.model, optimizer, self.strategy)
+        self.tell(Saved(progress.step, str(path)))
+
+    # -------------------------------------------------------- after
+
+    def _finish(
+        self, progress: state.Progress, optimizer: torch.optim.Optimizer, before_is: str, before: list[Prediction], baselines: dict[str, list[Any]]
+    ) -> dict[str, Any]:
+        task, data, plan = self.recipe.task, self.prepared.data, self.plan
+        peak = _peak_memory_gb(self.strategy.device)  # before bootstraps and plots, which are not training
+        self.tell(Phase("measuring after"))
+        said = self._say(self.proof_features, "fp32").values
+        after = task.decode(said, self.proof_features)
+        targets = [row.target for row in data.proof]
+        summary = self._summary(progress, before_is, before, after, baselines, peak)
+        self.tell(Phase("sealing the artifact and writing the report"))
+        plain = [list(t) if isinstance(t, tuple) else t for t in targets]
+        write_predictions(self.folder.predictions / "before.jsonl", before, plain)
+        write_predictions(self.folder.predictions / "after.jsonl", after, plain)
+        few = self.proof_features[:CHECKED_ROWS]
+        summary = seal(
+            self.folder.artifact,
+            self.prepared,
+            self.model,
+            strategy=self.strategy,
+            features=few,
+            said=_first_rows(said, few),
+            summary=summary,
+            version=weitiao.__version__,
+        )
+        from weitiao.evaluation.page import render
+
+        files.write_json(self.folder.report_json, summary)
+        files.write_text(self.folder.report, render(summary))
+        (self.folder.predictions / "before.json").unlink(missing_ok=True)
+        _clear(self.folder.state)
+        return summary
+
+    def _summary(
+        self,
+        progress: state.Progress,
+        before_is: str,
+        before: list[Prediction],
+        after: list[Prediction],
+        baselines: dict[str, list[Any]],
+        peak: float,
+    ) -> dict[str, Any]:
+        recipe, task, data, plan = self.recipe, self.recipe.task, self.prepared.data, self.plan
+        targets = [row.target for row in data.proof]
+        first, second = [p.value for p in before], [p.value for p in after]
+        metrics = {metric.name: score.compare(metric, first, second, targets) for metric in task.metrics()}
+        main = task.metrics()[0].name
+        tables = [task.breakdown(values, targets) for values in (first, second)]
+        seconds = max(progress.train_seconds, 1e-9)
+        folder = self.folder
+        found: dict[str, Any] = {
+            "format": 1,
+            "name": folder.path.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "weitiao": weitiao.__version__,
+            "run": str(folder.path.resolve()),
+            "artifact": str(folder.artifact.resolve()),
+            "report": str(folder.report.resolve()),
+            "model": recipe.model,
+            "task": task.name,
+            "method": recipe.method.name,
+            "verdict": report.verdict(main, metrics[main], before_is=before_is, split=data.split),
+            "split": data.split,
+            "split_said": data.splits.said,
+            "selected_on_same_rows": data.selected_on_same_rows,
+            "before_is": before_is,
+            "main_metric": main,
+            "metrics": metrics,
+            "baselines": {name: {m.name: score.score(m, values, targets) for m in task.metrics()} for name, values in baselines.items()},
+            "changes": changes(data.proof, before, after),
+            "curves": _curves(jsonl.read(folder.log), main, progress.best_step),
+            "rows": {**data.splits.sizes(), "proof": len(data.proof)},
+            "skipped": {name: asdict(left) for name, left in data.splits.skipped.items() if left.count},
+            "cut": {
+                name: cut
+                for name, features in (("train", self.train_features), ("dev", self.dev_features), (f"proof ({data.split})", self.proof_features))
+                if (cut := _cut(features))
+            },
+            "stopped_early": progress.stopped_early,
+            "best_step": progress.best_step,
+            "steps": progress.step,
+            "epochs": round(progress.step / plan.steps_per_epoch, 3),
+            "train_seconds": round(progress.train_seconds, 3),
+            "total_seconds": round(progress.total_seconds + time.monotonic() - self.began, 3),
+            "tokens_seen": progress.tokens_seen,
+            "examples_seen": progress.examples_seen,
+            "tokens_per_second": round(progress.tokens_seen / seconds, 1),
+            "examples_per_second": round(progress.examples_seen / seconds, 1),
+            "peak_memory_gb": round(peak, 3),
+            "forecast": plan.forecast,
+            "parameters": plan.parameters,
+            "machine": _machine(plan),
+            "notes": self.notes,
+            "recipe": recipe.settings(),
+            "recipe_yaml": self.asked.as_yaml(),
+            "plan": plan.settings(),
+            "next": [f"weitiao predict {folder.artifact} FILE", f"weitiao evaluate {folder.artifact} FILE"],
+            "hashes": {"proof_rows": fingerprint.of_texts(part for row in data.proof for part in (row.id, row.text, repr(row.target))), "recipe": plan.recipe},
+        }
+        if "per_class" in tables[0]:
+            found["per_class"] = [
+                {"label": b["label"], "n": b["n"], "before": _without(b), "after": _without(a)}
+                for b, a in zip(tables[0]["per_class"], tables[1]["per_class"], strict=True)
+            ]
+        if "confusion" in tables[0]:
+            found["confusion"] = {
+                "labels": tables[0]["confusion"]["labels"],
+                "before": tables[0]["confusion"]["counts"],
+                "after": tables[1]["confusion"]["counts"],
+            }
+        return found
+
+
+# ------------------------------------------------------------ small parts of the report
+
+
+def _mean(tensors: Sequence[Tensor]) -> float:
+    return float(torch.stack([tensor.float() for tensor in tensors]).mean())
+
+
+def _sum(statistics: Any) -> Any:
+    import numpy as np
+
+    return np.asarray(statistics.sum(axis=0)).reshape(-1)
+
+
+def _first_rows(said: Tensor, features: Sequence[Features]) -> Tensor:
+    return said[: len(features)]
+
+
+def _without(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name not in ("label", "n")}
+
+
+def _cut(features: Sequence[Features]) -> dict[str, Any] | None:
+    long = [feature.cut for feature in features if feature.cut]
+    return {"rows": len(long), "share": round(len(long) / len(features), 4), "tokens": sum(long)} if long else None
+
+
+def _curves(events: Sequence[dict[str, Any]], main: str, best_step: int | None) -> dict[str, Any]:
+    steps = [event for event in events if event["event"] == "step"]
+    judged = [event for event in events if event["event"] == "evaluated"]
+    return {
+        "train_loss": [[e["step"], e["loss"]] for e in steps],
+        "learning_rate": [[e["step"], e["learning_rate"]] for e in steps],
+        "gradient_norm": [[e["step"], e["gradient_norm"]] for e in steps],
+        "dev_loss": [[e["step"], e["metrics"]["loss"]] for e in judged],
+        "dev_metric": {"name": main, "points": [[e["step"], e["metrics"][main]] for e in judged], "best_step": best_step},
+    }
+
+
+def _machine(plan: Plan) -> dict[str, Any]:
+    found = machine().as_dict()
+    return {**found, "device": plan.device, "dtype": plan.dtype, "threads": plan.threads}
+
+
+def _peak_memory_gb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes on macOS, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+# ------------------------------------------------------------ ends
+
+
+def _interrupted(folder: rundir.RunFolder) -> Interrupted:
+    checkpoints = state.complete(folder.state)
+    if not checkpoints:
+        return Interrupted("stopped before the first checkpoint.", hint="The same command begins again.")
+    return Interrupted(f"stopped; everything up to step {int(checkpoints[-1].name)} is saved in {folder.path}.", hint="The same command goes on from there.")
+
+
+def _write_failure(folder: rundir.RunFolder, error: BaseException) -> None:
+    if folder.status() != "unfinished":
+        return
+    document: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+    if isinstance(error, WeitiaoError):
+        document["hint"] = error.hint
+    else:
+        document["traceback"] = traceback.format_exc()
+    if isinstance(error, Diverged):
+        document |= {"step": error.step, "rows": list(error.rows)}
+    with contextlib.suppress(OSError):
+        files.write_json(folder.failure, document)
+
+
+def _remove_if_bare(path: Path) -> None:
+    """Remove a folder in which nothing but the lock was ever written."""
+    if all(p.name == ".lock" for p in path.iterdir()):
+        (path / ".lock").unlink(missing_ok=True)
+        path.rmdir()
+
+
+def _clear(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,71 @@
+"""From a trained model to a sealed artifact, opened again to see that it says the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from weitiao.core import artifact, files, report
+from weitiao.core.contracts import Features, Strategy
+from weitiao.errors import Damaged
+from weitiao.evaluation.predict import outputs
+from weitiao.models import whole
+from weitiao.training.prepare import Prepared
+
+TOLERANCE = 1e-4
+"""Largest difference of an output between the model in memory and the one read back (fp32)."""
+
+
+def seal(
+    target: Path,
+    prepared: Prepared,
+    model: Module,
+    *,
+    strategy: Strategy,
+    features: Sequence[Features],
+    said: Tensor,
+    summary: dict[str, Any],
+    version: str,
+) -> dict[str, Any]:
+    """Write the artifact and return the report with its hash.
+
+    features, said: some proof rows and what the model in memory said about them; the written model is read back and
+    must say the same. Raises Damaged where it does not: then no artifact is left.
+    """
+    recipe, tokenizer = prepared.recipe, prepared.tokenizer
+    with files.folder_being_written(target) as folder:
+        recipe.method.save(model, folder)
+        tokenizer.save(folder / "tokenizer", recipe.task.max_length)
+        if (folder / whole.FOLDER).is_dir():
+            tokenizer.save(folder / whole.FOLDER, recipe.task.max_length)
+        files.write_text(folder / "recipe.yaml", recipe.as_yaml())
+        files.write_json(folder / "task.json", recipe.task.settings())
+        again = strategy.wrap(recipe.method.load(folder, recipe.task.head))
+        read_back = outputs(again, recipe.task, features, pad_id=tokenizer.pad_id, strategy=strategy, batch_size=len(features)).values
+        furthest = float((read_back - said).abs().max()) if len(features) else 0.0
+        if not furthest <= TOLERANCE * max(1.0, float(said.abs().max())):
+            raise Damaged(
+                f"what was written to {target} differs from the model in memory by {furthest:.2g}.", hint="The disk may be failing; run the command again."
+            )
+        digest = artifact.hash_so_far(folder)
+        summary = {**summary, "hashes": {**summary["hashes"], "artifact": digest}}
+        files.write_json(folder / "report.json", summary)
+        files.write_text(folder / "README.md", report.card(summary))
+        base = {"model": prepared.located.public, "revision": getattr(prepared.config, "_commit_hash", None)}
+        artifact.seal(folder, base=base, recipe=recipe, parent=None, version=version, created=summary["created"])
+    return summary
+
+
+def write_predictions(path: Path, predictions: Sequence[Any], targets: Sequence[Any]) -> None:
+    """Write id, prediction, target and scores, one row per line."""
+    lines = [
+        json.dumps({"id": p.id, "prediction": p.value, "target": t, "scores": {k: round(v, 6) for k, v in p.scores.items()}}, ensure_ascii=False)
+        for p, t in zip(predictions, targets, strict=True)
+    ]
+    files.write_text(path, "\n".join(lines) + "\n")
