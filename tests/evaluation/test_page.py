@@ -184,8 +184,8 @@ def set_in(settings: Any) -> dict[str, str]:
 
 def test_the_table_shows_value_interval_p_value_test_and_n_main_metric_first(report):
     text = Reader(page.render(report)).text
-    for words in ("0.973 0.953 to 0.993", "+0.045 +0.013 to +0.078", "0.013 McNemar, exact", "< 0.001 paired permutation", "222"):
-        assert words in text
+    for phrase in ("0.973 0.953 to 0.993", "+0.045 +0.013 to +0.078", "0.013 McNemar, exact", "< 0.001 paired permutation", "222"):
+        assert phrase in text
     assert text.index("Accuracy higher is better") < text.index("Macro F1 higher is better")
 
 

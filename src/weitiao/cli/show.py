@@ -44,7 +44,7 @@ def _list(kind: str, as_json: bool) -> int:
 
 def _one(kind: str, name: str, as_json: bool) -> int:
     component: Any = registry.find(kind, name)
-    document = {
+    document: dict[str, Any] = {
         "name": name,
         "kind": kind,
         "summary": registry.summary_of(component),

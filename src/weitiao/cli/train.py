@@ -67,9 +67,10 @@ def show_report(report: Mapping[str, Any]) -> None:
         stdout.print("[yellow]the best weights were chosen on these same rows: expect a little less on new ones[/]")
     for note in report["notes"]:
         stdout.print(f"note: {escape(note)}")
+    machine = f"{report['machine']['dtype']} on {report['machine']['device']}"
     stdout.print(
         f"\n{report['steps']} steps in {report['train_seconds']:.1f} s, {report['examples_per_second']:.0f} examples/s, "
-        f"{report['tokens_per_second']:.0f} tokens/s, peak memory {report['peak_memory_gb']:.2f} GB, {report['machine']['dtype']} on {report['machine']['device']}"
+        f"{report['tokens_per_second']:.0f} tokens/s, peak memory {report['peak_memory_gb']:.2f} GB, {machine}"
     )
     stdout.print(f"report    {escape(report['report'])}\nartifact  {escape(report['artifact'])}")
     stdout.print(f"next      weitiao predict {escape(_relative(report['artifact']))} FILE")
@@ -78,20 +79,16 @@ def show_report(report: Mapping[str, Any]) -> None:
 def show_plan(recipe: Recipe, plan: Mapping[str, Any]) -> None:
     """Print a plan for a person."""
     parameters, forecast, tokens = plan["parameters"], plan["forecast"], plan["tokens"]
+    steps = f"{plan['steps']} of {plan['rows_per_step']} rows ({plan['steps_per_epoch']} an epoch), warm-up {plan['warmup_steps']}"
+    lengths = f"mean {tokens['mean']:.0f}, 95 % below {tokens['p95']:.0f}, longest {tokens['longest']:.0f}"
     shown = table("what", "decision")
     for what, decision in (
         ("model", f"{recipe.model}, {parameters['total']:,} parameters"),
         ("method", f"{recipe.method.name}: {parameters['trainable']:,} train ({parameters['trainable'] / parameters['total']:.1%})"),
         ("rows", plan["split_said"]),
         ("proof", f"{plan['split']}; best weights by {plan['best']} on dev" if plan["best"] else f"{plan['split']}; the last weights are kept"),
-        (
-            "tokens",
-            f"mean {tokens['mean']:.0f}, 95 % below {tokens['p95']:.0f}, longest {tokens['longest']:.0f}; {tokens['share_past_limit']:.1%} of rows past the limit",
-        ),
-        (
-            "steps",
-            f"{plan['steps']} of {plan['rows_per_step']} rows ({plan['steps_per_epoch']} an epoch), warm-up {plan['warmup_steps']}, evaluation every {plan['evaluate_every']}",
-        ),
+        ("tokens", f"{lengths}; {tokens['share_past_limit']:.1%} of rows past the limit"),
+        ("steps", f"{steps}, evaluation every {plan['evaluate_every']}"),
         ("learning rate", f"{plan['learning_rate']:g}, {recipe.train.schedule}, {recipe.train.optimizer}"),
         ("precision", f"{plan['dtype']} on {plan['device']}, {plan['threads']} threads"),
         ("forecast", f"about {forecast['minutes']:.1f} minutes, {forecast['memory_gb']:.1f} GB at the peak (analytic; nothing was run)"),

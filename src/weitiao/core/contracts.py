@@ -155,13 +155,23 @@ class Prediction:
 class Metric(Protocol):
     """A score that is a function of sums over rows, so that it can be resampled a thousand times in one product."""
 
-    name: str
-    higher_is_better: bool
-    binary: bool
-    """Whether each row's statistic is a plain right (1) or wrong (0): then the paired test is McNemar's, exact."""
+    @property
+    def name(self) -> str:
+        """What the score is called in recipes and reports."""
+        ...
 
-    def statistics(self, predicted: Sequence[Any], targets: Sequence[Any]) -> numpy.ndarray:
-        """Return one row of sufficient statistics per example, shape (n, k)."""
+    @property
+    def higher_is_better(self) -> bool:
+        """Which way is up."""
+        ...
+
+    @property
+    def binary(self) -> bool:
+        """Whether each row's statistic is a plain right (1) or wrong (0): then the paired test is McNemar's, exact."""
+        ...
+
+    def statistics(self, predicted: Sequence[Any], targets: Sequence[Any]) -> Any:
+        """Return one row of sufficient statistics per example, (n, k): an array or a sparse matrix."""
         ...
 
     def value(self, totals: numpy.ndarray) -> numpy.ndarray:
@@ -175,8 +185,10 @@ class Metric(Protocol):
 class Objective(Protocol):
     """(model, batch) -> Loss. Counts are known without a forward; the model is called without labels."""
 
-    coupled: bool
-    """Whether rows of a batch see each other (in-batch negatives): then it may not be split into micro-batches."""
+    @property
+    def coupled(self) -> bool:
+        """Whether rows of a batch see each other (in-batch negatives): then it may not be split into micro-batches."""
+        ...
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """Return the count of each term for a batch."""

@@ -14,7 +14,7 @@ from weitiao.errors import BadValue
 class _Loader(yaml.SafeLoader):
     """YAML as YAML 1.2 means it: only true/false are booleans (a label called `no` stays a word), 2e-4 is a number."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers = {  # noqa: RUF012 (a class variable of PyYAML, typed as one of instances)
         first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

@@ -51,7 +51,7 @@ def folder_being_written(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    os.chmod(temporary, 0o755)
+    os.chmod(temporary, 0o755)  # noqa: S103 (mkdtemp gives 0700; an artifact is to be read by others)
     try:
         yield temporary
         for path in sorted(temporary.rglob("*")):

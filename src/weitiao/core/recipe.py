@@ -69,7 +69,8 @@ class Evaluate(Settings):
     every: PositiveInt | None = None
     """Steps between evaluations on dev. Default: once per epoch."""
     best: str | Literal[False] | None = None
-    """Metric of the task, or `loss`, by which the best weights are kept and restored. Default: the task's main metric. false keeps the last weights and needs no dev rows."""
+    """Metric of the task, or `loss`, by which the best weights are kept and restored. Default: the task's main metric.
+    false keeps the last weights and needs no dev rows."""
     patience: PositiveInt | None = 3
     """Evaluations without improvement after which training stops; null never stops early."""
     batch_size: PositiveInt = 64

@@ -57,14 +57,14 @@ def card(report: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, entry in report["metrics"].items():
-        after = entry["after"]
+        before, after = entry["before"], entry["after"]
         lines.append(
-            f"| {name} | {entry['before']['value']:.4f} | {after['value']:.4f} | {after['low']:.4f} to {after['high']:.4f} | {entry['p_value']:.4g} | {after['n']} |"
+            f"| {name} | {before['value']:.4f} | {after['value']:.4f} | {after['low']:.4f} to {after['high']:.4f} | {entry['p_value']:.4g} | {after['n']} |"
         )
-    before = "the frozen model with a linear head fitted on its features" if report["before_is"] == "head_only" else "the model as it came"
+    said = "the frozen model with a linear head fitted on its features" if report["before_is"] == "head_only" else "the model as it came"
     lines += [
         "",
-        f"Before is {before}. Proof rows: {report['split']} ({report['split_said']})."
+        f"Before is {said}. Proof rows: {report['split']} ({report['split_said']})."
         + (" The best weights were chosen on these same rows." if report["selected_on_same_rows"] else ""),
         "",
         f"Made from `{report['model']}` by {report['method']} on {report['rows']['train']} rows; "

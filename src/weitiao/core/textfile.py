@@ -27,9 +27,9 @@ def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
         # These put NUL bytes between the line ends, so the decoder has to find the lines.
         try:
             with path.open(encoding=encoding, newline="") as file:
-                for line in file:
+                for text in file:
                     number += 1
-                    yield number, line
+                    yield number, text
         except UnicodeError as error:
             raise BadRow(f"{path}:{number + 1}: not {encoding}: {error}.", hint="Set data.encoding to the file's encoding.") from None
         return

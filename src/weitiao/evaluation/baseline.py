@@ -43,7 +43,7 @@ def head_only(
 def _mean_states(
     model: Module, task: Task, features: Sequence[Features], *, pad_id: int, strategy: Strategy, batch_size: int, on_batch: Callable[[int], None] | None
 ) -> np.ndarray:
-    body: Any = getattr(model, model.base_model_prefix)  # type: ignore[arg-type]
+    body: Any = getattr(model, str(model.base_model_prefix))
     order = sorted(range(len(features)), key=lambda n: -len(features[n]))
     found: np.ndarray | None = None
     model.eval()

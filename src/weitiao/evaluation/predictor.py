@@ -55,7 +55,7 @@ class Predictor:
 
     def _record(self, item: str | Mapping[str, Any], number: int) -> Record:
         if isinstance(item, str):
-            return Record({name: item for name in text_columns(self.artifact.recipe.data)[:1]}, f"item {number}", None)
+            return Record(dict.fromkeys(text_columns(self.artifact.recipe.data)[:1], item), f"item {number}", None)
         if not isinstance(item, Mapping):
             raise BadRow(f"item {number}: expected a text or a mapping, got {type(item).__name__}.", hint="Pass a list of texts.")
         return Record(item, f"item {number}", None)

@@ -18,7 +18,7 @@ _CELLS = 8_000_000
 def score(metric: Metric, predicted: Sequence[Any], targets: Sequence[Any], *, seed: int = 0) -> dict[str, float]:
     """Return value, low and high (95 % percentile bootstrap over rows; Efron, 1979) and n."""
     statistics = metric.statistics(predicted, targets)
-    return _interval(metric, _total(statistics), np.concatenate(list(_resampled(metric, statistics, seed=seed))), len(targets))
+    return _interval(metric, total(statistics), np.concatenate(list(_resampled(metric, statistics, seed=seed))), len(targets))
 
 
 def compare(metric: Metric, before: Sequence[Any], after: Sequence[Any], targets: Sequence[Any], *, seed: int = 0) -> dict[str, Any]:
@@ -32,8 +32,8 @@ def compare(metric: Metric, before: Sequence[Any], after: Sequence[Any], targets
     n = len(targets)
     low_high = [np.concatenate(list(_resampled(metric, s, seed=seed))) for s in (first, second)]
     found: dict[str, Any] = {
-        "before": _interval(metric, _total(first), low_high[0], n),
-        "after": _interval(metric, _total(second), low_high[1], n),
+        "before": _interval(metric, total(first), low_high[0], n),
+        "after": _interval(metric, total(second), low_high[1], n),
     }
     change = low_high[1] - low_high[0]
     low, high = np.percentile(change, [2.5, 97.5])
@@ -48,12 +48,13 @@ def compare(metric: Metric, before: Sequence[Any], after: Sequence[Any], targets
     }
 
 
-def _interval(metric: Metric, total: np.ndarray, resampled: np.ndarray, n: int) -> dict[str, float]:
+def _interval(metric: Metric, totals: np.ndarray, resampled: np.ndarray, n: int) -> dict[str, float]:
     low, high = np.percentile(resampled, [2.5, 97.5])
-    return {"value": float(metric.value(total)), "low": float(low), "high": float(high), "n": n}
+    return {"value": float(metric.value(totals)), "low": float(low), "high": float(high), "n": n}
 
 
-def _total(statistics: Any) -> np.ndarray:
+def total(statistics: Any) -> np.ndarray:
+    """Return the sum of statistics over rows, (k,)."""
     return np.asarray(statistics.sum(axis=0)).reshape(-1)
 
 
@@ -76,7 +77,7 @@ def _resampled(metric: Metric, statistics: Any, *, seed: int) -> Iterator[np.nda
 
 def _permuted(metric: Metric, first: Any, second: Any, *, seed: int) -> float:
     rows = first.shape[0]
-    totals, change = (_total(first), _total(second)), second - first
+    totals, change = (total(first), total(second)), second - first
     observed = abs(float(metric.value(totals[1])) - float(metric.value(totals[0])))
     random = np.random.default_rng(seed)
     extreme = 0

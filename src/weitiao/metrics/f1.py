@@ -48,7 +48,8 @@ class F1:
         if self.average == "micro":
             right, wrong, missed = (part.sum(axis=-1, keepdims=True) for part in (right, wrong, missed))
         below = 2 * right + wrong + missed
-        return np.divide(2 * right, below, out=np.zeros_like(below), where=below > 0).mean(axis=-1)
+        per_class: np.ndarray = np.divide(2 * right, below, out=np.zeros_like(below), where=below > 0)
+        return np.asarray(per_class.mean(axis=-1))
 
 
 def _labels(value: Any) -> set[str]:

@@ -64,4 +64,5 @@ class Pearson:
         x, y, xx, yy, xy = (totals[..., i] / totals[..., 5] for i in range(5))
         spread = np.sqrt(np.clip(xx - x * x, 0, None) * np.clip(yy - y * y, 0, None))
         small = 1e-12 * (np.abs(xx) + 1e-300) ** 0.5 * (np.abs(yy) + 1e-300) ** 0.5
-        return np.divide(xy - x * y, spread, out=np.zeros_like(spread), where=spread > small)
+        correlation: np.ndarray = np.divide(xy - x * y, spread, out=np.zeros_like(spread), where=spread > small)
+        return correlation

@@ -53,7 +53,8 @@ def labels_in_checkpoint(located: Located) -> list[str] | None:
 def skeleton(config: Any, head: Head) -> Module:
     """Return the model without memory for weights (meta device): enough to count and choose parameters."""
     with _quiet(), torch.device("meta"):
-        return _auto(head).from_config(config)
+        model: Module = _auto(head).from_config(config)
+        return model
 
 
 def weights(located: Located, config: Any, head: Head, *, seed: int) -> Loaded:

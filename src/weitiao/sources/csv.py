@@ -6,6 +6,7 @@ import csv
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -66,7 +67,7 @@ class Csv(Source):
                 hint="Double a quote inside a quoted cell, or set data.quote='' if quotes are plain characters in this file.",
             ) from None
 
-    def dialect(self, path: Path) -> dict[str, object]:
+    def dialect(self, path: Path) -> dict[str, Any]:
         """Return the arguments of csv.reader for a file."""
         tabbed = path.suffix.lower() in (".tsv", ".tab", ".txt")
         delimiter = {"\\t": "\t"}.get(self.delimiter or "", self.delimiter) or ("\t" if tabbed else ",")

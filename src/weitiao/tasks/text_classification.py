@@ -209,7 +209,8 @@ class TextClassification(Task):
         weights = None
         if isinstance(self.class_weights, dict) and self.labels:
             weights = tuple(self.class_weights.get(label, 1.0) for label in self.labels)
-        return self._objective(weights, self.label_smoothing)
+        objective: Objective = self._objective(weights, self.label_smoothing)
+        return objective
 
     def _objective(self, weights: tuple[float, ...] | None, smoothing: float) -> Any:
         from weitiao.objectives.binary_cross_entropy import BinaryCrossEntropy
@@ -274,7 +275,7 @@ class TextClassification(Task):
         center, scale = features.mean(0), features.std(0) + 1e-6
         seen, new = (features - center) / scale, (unseen - center) / scale
         if self.problem_type == "regression":
-            return RidgeCV(alphas=np.logspace(-1, 4, 11)).fit(seen, [row.target for row in rows]).predict(new).tolist()
+            return list(map(float, RidgeCV(alphas=np.logspace(-1, 4, 11)).fit(seen, [row.target for row in rows]).predict(new)))
         if self.problem_type == "single_label_classification":
             model = LogisticRegression(C=0.1, max_iter=300, random_state=seed).fit(seen, [row.target for row in rows])
             return [str(label) for label in model.predict(new)]

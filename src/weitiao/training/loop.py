@@ -81,10 +81,10 @@ def steps(
             with strategy.no_sync(model, last=number == len(batches) - 1):
                 with precision.autocast(dtype, strategy.device):
                     value = objective(model, batch.to(strategy.device)).value(counts)
-                value.backward()
+                torch.autograd.backward(value)
             loss += value.detach()
         for penalty in penalties(method, regularizers, model, named):
-            penalty.backward()
+            torch.autograd.backward(penalty)
             loss += penalty.detach()
         for regularizer in regularizers:
             regularizer.edit_gradients(named)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,25 @@ from torch import Tensor
 from torch.nn import Module
 
 import weitiao
-from weitiao.core import environment, files, fingerprint, report, rundir
+from weitiao.core import environment, files, rundir
 from weitiao.core.contracts import Features, Prediction, Strategy
 from weitiao.core.events import Begun, Ended, Evaluated, Event, Phase, Recorder, Saved, Stepped
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
 from weitiao.errors import Diverged, Interrupted, ResumeMismatch, TrainingError, WeitiaoError
 from weitiao.evaluation import baseline, score
-from weitiao.evaluation.changes import changes
 from weitiao.evaluation.predict import Said, outputs
 from weitiao.inspect.machine import machine
-from weitiao.models import load
+from weitiao.models import dropout, load
 from weitiao.parallel.single import Single
 from weitiao.record import jsonl
 from weitiao.training import loop, optim, state
 from weitiao.training.loader import Loader
 from weitiao.training.plan import facts, make_plan
-from weitiao.training.prepare import Prepared, prepare
+from weitiao.training.prepare import prepare
 from weitiao.training.seal import seal, write_predictions
 from weitiao.training.stopping import Stopping
+from weitiao.training.summary import Outcome, summarise
 
 CHECKED_ROWS = 8
 """Proof rows on which a written artifact must say what the model in memory said."""
@@ -105,8 +104,7 @@ class _Run:
         self.model = self.strategy.wrap(loaded.model)
         self.notes = [*self.plan.notes, *([loaded.note] if loaded.note else [])]
         before_is, before, baselines = self._before(loaded.head_is_new)
-        progress, optimizer = self._train()
-        return self._finish(progress, optimizer, before_is, before, baselines)
+        return self._finish(self._train(), before_is, before, baselines)
 
     # -------------------------------------------------------- plan and data
 
@@ -175,7 +173,7 @@ class _Run:
 
     # -------------------------------------------------------- steps
 
-    def _train(self) -> tuple[state.Progress, torch.optim.Optimizer]:
+    def _train(self) -> state.Progress:
         recipe, plan, method = self.recipe, self.plan, self.recipe.method
         objective = recipe.task.objective()
         for regularizer in recipe.regularize:
@@ -191,6 +189,7 @@ class _Run:
         )
         method.calibrate(self.model, objective, (batch for step in range(loader.steps_per_epoch) for batch in loader.step(step)))
         self.model = method.apply(self.model)
+        dropout.install(self.model)
         optimizer = optim.optimizer(method.groups(self.model), recipe.train)
         progress = state.Progress()
         if checkpoints := state.complete(self.folder.state):
@@ -208,7 +207,7 @@ class _Run:
         finally:
             log.close()
             self.recorders.remove(log)
-        return progress, optimizer
+        return progress
 
     def _steps(self, objective: Any, loader: Loader, optimizer: torch.optim.Optimizer, progress: state.Progress) -> None:
         plan, train = self.plan, self.recipe.train
@@ -287,7 +286,7 @@ class _Run:
         scores = {"loss": float(said.loss or 0.0)}
         for metric in task.metrics():
             statistics = metric.statistics(predicted, targets)
-            scores[metric.name] = float(metric.value(_sum(statistics)))
+            scores[metric.name] = float(metric.value(score.total(statistics)))
         return scores
 
     def _higher_is_better(self) -> bool:
@@ -314,16 +313,25 @@ class _Run:
 
     # -------------------------------------------------------- after
 
-    def _finish(
-        self, progress: state.Progress, optimizer: torch.optim.Optimizer, before_is: str, before: list[Prediction], baselines: dict[str, list[Any]]
-    ) -> dict[str, Any]:
+    def _finish(self, progress: state.Progress, before_is: str, before: list[Prediction], baselines: dict[str, list[Any]]) -> dict[str, Any]:
         task, data, plan = self.recipe.task, self.prepared.data, self.plan
         peak = _peak_memory_gb(self.strategy.device)  # before bootstraps and plots, which are not training
         self.tell(Phase("measuring after"))
         said = self._say(self.proof_features, "fp32").values
         after = task.decode(said, self.proof_features)
         targets = [row.target for row in data.proof]
-        summary = self._summary(progress, before_is, before, after, baselines, peak)
+        summary = summarise(
+            self.asked,
+            self.prepared,
+            plan,
+            self.folder,
+            progress,
+            outcome=Outcome(before_is, before, after, baselines),
+            features={"train": self.train_features, "dev": self.dev_features, f"proof ({data.split})": self.proof_features},
+            notes=self.notes,
+            peak_memory_gb=peak,
+            began=self.began,
+        )
         self.tell(Phase("sealing the artifact and writing the report"))
         plain = [list(t) if isinstance(t, tuple) else t for t in targets]
         write_predictions(self.folder.predictions / "before.jsonl", before, plain)
@@ -335,7 +343,7 @@ class _Run:
             self.model,
             strategy=self.strategy,
             features=few,
-            said=_first_rows(said, few),
+            said=said[: len(few)],
             summary=summary,
             version=weitiao.__version__,
         )
@@ -347,127 +355,12 @@ class _Run:
         _clear(self.folder.state)
         return summary
 
-    def _summary(
-        self,
-        progress: state.Progress,
-        before_is: str,
-        before: list[Prediction],
-        after: list[Prediction],
-        baselines: dict[str, list[Any]],
-        peak: float,
-    ) -> dict[str, Any]:
-        recipe, task, data, plan = self.recipe, self.recipe.task, self.prepared.data, self.plan
-        targets = [row.target for row in data.proof]
-        first, second = [p.value for p in before], [p.value for p in after]
-        metrics = {metric.name: score.compare(metric, first, second, targets) for metric in task.metrics()}
-        main = task.metrics()[0].name
-        tables = [task.breakdown(values, targets) for values in (first, second)]
-        seconds = max(progress.train_seconds, 1e-9)
-        folder = self.folder
-        found: dict[str, Any] = {
-            "format": 1,
-            "name": folder.path.name,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "weitiao": weitiao.__version__,
-            "run": str(folder.path.resolve()),
-            "artifact": str(folder.artifact.resolve()),
-            "report": str(folder.report.resolve()),
-            "model": recipe.model,
-            "task": task.name,
-            "method": recipe.method.name,
-            "verdict": report.verdict(main, metrics[main], before_is=before_is, split=data.split),
-            "split": data.split,
-            "split_said": data.splits.said,
-            "selected_on_same_rows": data.selected_on_same_rows,
-            "before_is": before_is,
-            "main_metric": main,
-            "metrics": metrics,
-            "baselines": {name: {m.name: score.score(m, values, targets) for m in task.metrics()} for name, values in baselines.items()},
-            "changes": changes(data.proof, before, after),
-            "curves": _curves(jsonl.read(folder.log), main, progress.best_step),
-            "rows": {**data.splits.sizes(), "proof": len(data.proof)},
-            "skipped": {name: asdict(left) for name, left in data.splits.skipped.items() if left.count},
-            "cut": {
-                name: cut
-                for name, features in (("train", self.train_features), ("dev", self.dev_features), (f"proof ({data.split})", self.proof_features))
-                if (cut := _cut(features))
-            },
-            "stopped_early": progress.stopped_early,
-            "best_step": progress.best_step,
-            "steps": progress.step,
-            "epochs": round(progress.step / plan.steps_per_epoch, 3),
-            "train_seconds": round(progress.train_seconds, 3),
-            "total_seconds": round(progress.total_seconds + time.monotonic() - self.began, 3),
-            "tokens_seen": progress.tokens_seen,
-            "examples_seen": progress.examples_seen,
-            "tokens_per_second": round(progress.tokens_seen / seconds, 1),
-            "examples_per_second": round(progress.examples_seen / seconds, 1),
-            "peak_memory_gb": round(peak, 3),
-            "forecast": plan.forecast,
-            "parameters": plan.parameters,
-            "machine": _machine(plan),
-            "notes": self.notes,
-            "recipe": recipe.settings(),
-            "recipe_yaml": self.asked.as_yaml(),
-            "plan": plan.settings(),
-            "next": [f"weitiao predict {folder.artifact} FILE", f"weitiao evaluate {folder.artifact} FILE"],
-            "hashes": {"proof_rows": fingerprint.of_texts(part for row in data.proof for part in (row.id, row.text, repr(row.target))), "recipe": plan.recipe},
-        }
-        if "per_class" in tables[0]:
-            found["per_class"] = [
-                {"label": b["label"], "n": b["n"], "before": _without(b), "after": _without(a)}
-                for b, a in zip(tables[0]["per_class"], tables[1]["per_class"], strict=True)
-            ]
-        if "confusion" in tables[0]:
-            found["confusion"] = {
-                "labels": tables[0]["confusion"]["labels"],
-                "before": tables[0]["confusion"]["counts"],
-                "after": tables[1]["confusion"]["counts"],
-            }
-        return found
 
-
-# ------------------------------------------------------------ small parts of the report
+# ------------------------------------------------------------ measures and ends
 
 
 def _mean(tensors: Sequence[Tensor]) -> float:
     return float(torch.stack([tensor.float() for tensor in tensors]).mean())
-
-
-def _sum(statistics: Any) -> Any:
-    import numpy as np
-
-    return np.asarray(statistics.sum(axis=0)).reshape(-1)
-
-
-def _first_rows(said: Tensor, features: Sequence[Features]) -> Tensor:
-    return said[: len(features)]
-
-
-def _without(entry: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in entry.items() if name not in ("label", "n")}
-
-
-def _cut(features: Sequence[Features]) -> dict[str, Any] | None:
-    long = [feature.cut for feature in features if feature.cut]
-    return {"rows": len(long), "share": round(len(long) / len(features), 4), "tokens": sum(long)} if long else None
-
-
-def _curves(events: Sequence[dict[str, Any]], main: str, best_step: int | None) -> dict[str, Any]:
-    steps = [event for event in events if event["event"] == "step"]
-    judged = [event for event in events if event["event"] == "evaluated"]
-    return {
-        "train_loss": [[e["step"], e["loss"]] for e in steps],
-        "learning_rate": [[e["step"], e["learning_rate"]] for e in steps],
-        "gradient_norm": [[e["step"], e["gradient_norm"]] for e in steps],
-        "dev_loss": [[e["step"], e["metrics"]["loss"]] for e in judged],
-        "dev_metric": {"name": main, "points": [[e["step"], e["metrics"][main]] for e in judged], "best_step": best_step},
-    }
-
-
-def _machine(plan: Plan) -> dict[str, Any]:
-    found = machine().as_dict()
-    return {**found, "device": plan.device, "dtype": plan.dtype, "threads": plan.threads}
 
 
 def _peak_memory_gb(device: torch.device) -> float:
@@ -475,9 +368,6 @@ def _peak_memory_gb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 1e9
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-
-
-# ------------------------------------------------------------ ends
 
 
 def _interrupted(folder: rundir.RunFolder) -> Interrupted:
@@ -509,6 +399,4 @@ def _remove_if_bare(path: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    import shutil
-
     shutil.rmtree(folder, ignore_errors=True)

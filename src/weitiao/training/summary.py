@@ -1,0 +1,129 @@
+"""The report of a run, as plain values: scores before and after, what changed, curves, cost, and where it ran."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import weitiao
+from weitiao.core import fingerprint, report, rundir
+from weitiao.core.contracts import Features, Prediction
+from weitiao.core.plan import Plan
+from weitiao.core.recipe import Recipe
+from weitiao.evaluation import score
+from weitiao.evaluation.changes import changes
+from weitiao.inspect.machine import machine
+from weitiao.record import jsonl
+from weitiao.training import state
+from weitiao.training.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Predictions on the proof rows, before and after, and those of the baselines."""
+
+    before_is: str
+    before: list[Prediction]
+    after: list[Prediction]
+    baselines: dict[str, list[Any]]
+
+
+def summarise(
+    asked: Recipe,
+    prepared: Prepared,
+    plan: Plan,
+    folder: rundir.RunFolder,
+    progress: state.Progress,
+    *,
+    outcome: Outcome,
+    features: Mapping[str, Sequence[Features]],
+    notes: Sequence[str],
+    peak_memory_gb: float,
+    began: float,
+) -> dict[str, Any]:
+    """Return the report but for the artifact's hash. began: monotonic time since which `progress` was not told."""
+    recipe, task, data = prepared.recipe, prepared.recipe.task, prepared.data
+    targets = [row.target for row in data.proof]
+    first, second = [p.value for p in outcome.before], [p.value for p in outcome.after]
+    metrics = {metric.name: score.compare(metric, first, second, targets) for metric in task.metrics()}
+    main = task.metrics()[0].name
+    tables = [task.breakdown(values, targets) for values in (first, second)]
+    seconds = max(progress.train_seconds, 1e-9)
+    found: dict[str, Any] = {
+        "format": 1,
+        "name": folder.path.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "weitiao": weitiao.__version__,
+        "run": str(folder.path.resolve()),
+        "artifact": str(folder.artifact.resolve()),
+        "report": str(folder.report.resolve()),
+        "model": recipe.model,
+        "task": task.name,
+        "method": recipe.method.name,
+        "verdict": report.verdict(main, metrics[main], before_is=outcome.before_is, split=data.split),
+        "split": data.split,
+        "split_said": data.splits.said,
+        "selected_on_same_rows": data.selected_on_same_rows,
+        "before_is": outcome.before_is,
+        "main_metric": main,
+        "metrics": metrics,
+        "baselines": {name: {m.name: score.score(m, values, targets) for m in task.metrics()} for name, values in outcome.baselines.items()},
+        "changes": changes(data.proof, outcome.before, outcome.after),
+        "curves": _curves(jsonl.read(folder.log), main, progress.best_step),
+        "rows": {**data.splits.sizes(), "proof": len(data.proof)},
+        "skipped": {name: asdict(left) for name, left in data.splits.skipped.items() if left.count},
+        "cut": {name: cut for name, items in features.items() if (cut := _cut(items))},
+        "stopped_early": progress.stopped_early,
+        "best_step": progress.best_step,
+        "steps": progress.step,
+        "epochs": round(progress.step / plan.steps_per_epoch, 3),
+        "train_seconds": round(progress.train_seconds, 3),
+        "total_seconds": round(progress.total_seconds + time.monotonic() - began, 3),
+        "tokens_seen": progress.tokens_seen,
+        "examples_seen": progress.examples_seen,
+        "tokens_per_second": round(progress.tokens_seen / seconds, 1),
+        "examples_per_second": round(progress.examples_seen / seconds, 1),
+        "peak_memory_gb": round(peak_memory_gb, 3),
+        "forecast": plan.forecast,
+        "parameters": plan.parameters,
+        "machine": {**machine().as_dict(), "device": plan.device, "dtype": plan.dtype, "threads": plan.threads},
+        "notes": list(notes),
+        "recipe": recipe.settings(),
+        "recipe_yaml": asked.as_yaml(),
+        "plan": plan.settings(),
+        "next": [f"weitiao predict {folder.artifact} FILE", f"weitiao evaluate {folder.artifact} FILE"],
+        "hashes": {"proof_rows": fingerprint.of_texts(part for row in data.proof for part in (row.id, row.text, repr(row.target))), "recipe": plan.recipe},
+    }
+    if "per_class" in tables[0]:
+        found["per_class"] = [
+            {"label": b["label"], "n": b["n"], "before": _without(b), "after": _without(a)}
+            for b, a in zip(tables[0]["per_class"], tables[1]["per_class"], strict=True)
+        ]
+    if "confusion" in tables[0]:
+        before, after = (table["confusion"] for table in tables)
+        found["confusion"] = {"labels": before["labels"], "before": before["counts"], "after": after["counts"]}
+    return found
+
+
+def _without(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name not in ("label", "n")}
+
+
+def _cut(features: Sequence[Features]) -> dict[str, Any] | None:
+    long = [feature.cut for feature in features if feature.cut]
+    return {"rows": len(long), "share": round(len(long) / len(features), 4), "tokens": sum(long)} if long else None
+
+
+def _curves(events: Sequence[dict[str, Any]], main: str, best_step: int | None) -> dict[str, Any]:
+    steps = [event for event in events if event["event"] == "step"]
+    judged = [event for event in events if event["event"] == "evaluated"]
+    return {
+        "train_loss": [[e["step"], e["loss"]] for e in steps],
+        "learning_rate": [[e["step"], e["learning_rate"]] for e in steps],
+        "gradient_norm": [[e["step"], e["gradient_norm"]] for e in steps],
+        "dev_loss": [[e["step"], e["metrics"]["loss"]] for e in judged],
+        "dev_metric": {"name": main, "points": [[e["step"], e["metrics"][main]] for e in judged], "best_step": best_step},
+    }

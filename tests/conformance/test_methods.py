@@ -1,0 +1,131 @@
+"""What every method promises, on every family of models."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tiny import FAMILIES
+from weitiao.core import registry
+from weitiao.core.contracts import Capability
+from weitiao.evaluation.predict import outputs
+from weitiao.models import dropout, load
+from weitiao.parallel.single import Single
+from weitiao.training import loop, optim
+from weitiao.training.loader import Loader
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "layers": [{}, {"first": 1}, {"range": [1, 1], "embeddings": True}, {"pattern": "query|q_proj"}, {"last": 3, "head": False}]
+}
+"""Settings worth trying besides the defaults."""
+CASES = [{"name": name, **settings} for name in registry.names("method") for settings in VARIANTS.get(name, [{}])]
+IDS = [" ".join(map(str, case.values())) for case in CASES]
+CPU = Single(torch.device("cpu"))
+
+
+def model_of(prepared: Any) -> torch.nn.Module:
+    return load.weights(prepared.located, prepared.config, prepared.recipe.task.head, seed=1).model
+
+
+def features_of(prepared: Any, count: int = 16) -> list[Any]:
+    return prepared.recipe.task.encode(prepared.data.splits.train[:count], prepared.tokenizer)
+
+
+def said(prepared: Any, model: torch.nn.Module, features: list[Any]) -> torch.Tensor:
+    return outputs(model, prepared.recipe.task, features, pad_id=prepared.tokenizer.pad_id, strategy=CPU, batch_size=8).values
+
+
+def train(prepared: Any, model: torch.nn.Module, features: list[Any], *, steps: int, rate: float = 1e-2) -> list[float]:
+    recipe = prepared.recipe
+    loader = Loader(features, recipe.task, pad_id=prepared.tokenizer.pad_id, batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)
+    optimizer = optim.optimizer(recipe.method.groups(model), recipe.train)
+    done = loop.steps(
+        model,
+        recipe.task.objective(),
+        loader,
+        optimizer,
+        loop.Schedule(rate, 0, steps, "constant"),
+        method=recipe.method,
+        strategy=CPU,
+        start=0,
+        seed=1,
+        dtype="fp32",
+        max_grad_norm=1.0,
+    )
+    return [float(step.loss) for step in done]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", CASES, ids=IDS)
+def test_only_declared_tensors_move_all_of_them_move_and_the_loss_falls(prepared: Callable[..., Any], family: str, method: dict[str, Any]) -> None:
+    made = prepared(family, method=method, train={"weight_decay": 0.0, "dropout": 0.0})
+    model = made.recipe.method.apply(model_of(made))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    declared = {name for name, p in model.named_parameters() if p.requires_grad}
+    grouped = [name for group in made.recipe.method.groups(model) for name in group.names]
+    assert sorted(grouped) == sorted(declared), "the optimizer gets exactly what is declared"
+    losses = train(made, model, features_of(made, 8), steps=30)
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == declared
+    if method.get("head", True):
+        assert losses[-1] < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", CASES, ids=IDS)
+def test_the_output_is_unchanged_at_the_start_where_the_method_says_so(prepared: Callable[..., Any], family: str, method: dict[str, Any]) -> None:
+    made = prepared(family, method=method)
+    if Capability.IDENTITY_AT_START not in made.recipe.method.can:
+        pytest.skip("the method does not say so")
+    model, features = model_of(made), features_of(made)
+    before = said(made, model, features)
+    model = made.recipe.method.apply(model)
+    dropout.install(model)
+    made.recipe.method.training_mode(model)
+    assert torch.equal(said(made, model, features), before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_frozen_layers_run_as_in_prediction(prepared: Callable[..., Any], family: str) -> None:
+    made = prepared(family, method={"name": "layers", "last": 1})
+    model = made.recipe.method.apply(model_of(made))
+    made.recipe.method.training_mode(model)
+    for name, module in model.named_modules():
+        parameters = list(module.parameters())
+        if "layer" in name and parameters and "head" not in name:
+            assert module.training == any(p.requires_grad for p in parameters) or not list(module.children())
+
+
+def test_what_is_saved_predicts_the_same_in_a_fresh_process_with_plain_transformers(prepared: Callable[..., Any], tmp_path: Path) -> None:
+    expected: dict[str, Any] = {}
+    for family in FAMILIES:
+        for number, method in enumerate(CASES):
+            made = prepared(family, method=method)
+            model = made.recipe.method.apply(model_of(made))
+            dropout.install(model)
+            features = features_of(made, 8)
+            train(made, model, features, steps=3)
+            folder = tmp_path / f"{family}-{number}"
+            made.recipe.method.save(model, folder)
+            expected[str(folder / "model")] = {"ids": [f.input_ids for f in features], "logits": said(made, model, features).tolist()}
+            again = said(made, made.recipe.method.load(folder, made.recipe.task.head), features)
+            torch.testing.assert_close(again, said(made, model, features), rtol=0, atol=1e-5)
+    (tmp_path / "expected.json").write_text(json.dumps(expected))
+    code = """
+import json, sys, torch
+from transformers import AutoModelForSequenceClassification
+for folder, case in json.load(open(sys.argv[1])).items():
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    for ids, logits in zip(case["ids"], case["logits"]):
+        with torch.no_grad():
+            got = model(input_ids=torch.tensor([ids])).logits[0]
+        torch.testing.assert_close(got, torch.tensor(logits), rtol=1e-4, atol=1e-5, msg=lambda m: folder + m)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "expected.json")], check=True, timeout=240)

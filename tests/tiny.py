@@ -1,0 +1,72 @@
+"""Tiny random models and small data that they can learn."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+FAMILIES = ("bert", "roberta", "deberta", "llama")
+
+GOOD = ["good", "fine", "great", "lovely", "nice", "superb", "warm", "bright"]
+BAD = ["bad", "poor", "awful", "dull", "weak", "cold", "grim", "flat"]
+FILLER = ["the", "film", "was", "a", "and", "very", "with", "its", "story", "in", "this", "we", "saw", "one", "more", "day", "by", "night"]
+
+
+def sentences(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
+    """Return (text, label) pairs that a tiny model can learn: one telling word among fillers."""
+    rng = random.Random(seed)
+    pairs = []
+    for n in range(count):
+        label = "pos" if n % 2 else "neg"
+        words = rng.choices(FILLER, k=rng.randint(2, 14)) + [rng.choice(GOOD if label == "pos" else BAD)]
+        rng.shuffle(words)
+        pairs.append((" ".join(words) + f" {n}", label))
+    return pairs
+
+
+def write_csv(path: Path, pairs: list[tuple[str, str]], header: str = "text,label") -> Path:
+    path.write_text("\n".join([header, *(f"{text},{label}" for text, label in pairs)]) + "\n", encoding="utf-8")
+    return path
+
+
+def build_tiny(folder: Path, family: str) -> Path:
+    """Write a random model of two layers and a word tokenizer."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *FILLER, *GOOD, *BAD, *map(str, range(100))]
+    words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(dict.fromkeys(vocabulary))}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    if family != "llama":
+        words.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=64
+    )
+    shape: dict[str, Any] = {
+        "vocab_size": words.get_vocab_size(),
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 66,
+        "pad_token_id": 0,
+        "initializer_range": 0.2,  # at the usual 0.02 a model this small hardly looks at its input
+    }
+    kinds: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+        "bert": (transformers.BertConfig, transformers.BertModel, {}),
+        "roberta": (transformers.RobertaConfig, transformers.RobertaModel, {"type_vocab_size": 1, "bos_token_id": 2, "eos_token_id": 3}),
+        "deberta": (
+            transformers.DebertaV2Config,
+            transformers.DebertaV2Model,
+            {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16, "position_biased_input": False, "type_vocab_size": 0},
+        ),
+        "llama": (transformers.LlamaConfig, transformers.LlamaModel, {"num_key_value_heads": 2, "bos_token_id": 2, "eos_token_id": 3}),
+    }
+    config, model, extra = kinds[family]
+    torch.manual_seed(0)
+    model(config(**shape, **extra)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
