@@ -50,8 +50,8 @@ def tiny_bert(tiny: Callable[[str], Path]) -> Path:
 
 @pytest.fixture
 def reviews(tmp_path: Path) -> Path:
-    """120 short texts with two labels."""
-    return write_csv(tmp_path / "reviews.csv", sentences(120))
+    """200 short texts with two labels."""
+    return write_csv(tmp_path / "reviews.csv", sentences(200))
 
 
 @pytest.fixture

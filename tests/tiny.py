@@ -15,12 +15,13 @@ FILLER = ["the", "film", "was", "a", "and", "very", "with", "its", "story", "in"
 
 
 def sentences(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
-    """Return (text, label) pairs that a tiny model can learn: one telling word among fillers."""
+    """Return (text, label) pairs that a tiny model can learn: two telling words among fillers."""
     rng = random.Random(seed)
     pairs = []
     for n in range(count):
         label = "pos" if n % 2 else "neg"
-        words = rng.choices(FILLER, k=rng.randint(2, 14)) + [rng.choice(GOOD if label == "pos" else BAD)]
+        telling = GOOD if label == "pos" else BAD
+        words = [*rng.choices(FILLER, k=rng.randint(1, 8)), rng.choice(telling), rng.choice(telling)]
         rng.shuffle(words)
         pairs.append((" ".join(words) + f" {n}", label))
     return pairs

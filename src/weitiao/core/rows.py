@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,13 +84,16 @@ def take_share(rows: Sequence[Row], share: float, *, salt: str, stratum: Callabl
     strata: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         strata[stratum(row)].append(row)
-    keys = {row.id: fingerprint.of_text(salt + row.text) for row in rows}
     taken_texts: set[str] = set()
     for name in sorted(strata):
-        members = sorted(strata[name], key=lambda row: keys[row.id])
+        members = strata[name]
         chance = int(fingerprint.of_text(salt + name)[:8], 16) / 2**32
         quota = min(int(share * len(members) + chance), len(members) - 1)
-        taken_texts.update(row.text for row in members[:quota])
+        copies = Counter(row.text for row in members)
+        for text in sorted(copies, key=lambda text: fingerprint.of_text(salt + text)):
+            if copies[text] <= quota:
+                quota -= copies[text]
+                taken_texts.add(text)
     rest = [row for row in rows if row.text not in taken_texts]
     taken = [row for row in rows if row.text in taken_texts]
     return rest, taken

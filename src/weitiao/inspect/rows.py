@@ -52,6 +52,7 @@ def read(recipe: Recipe) -> Data:
             if not given[split]:
                 raise EmptySplit(f"data.{split}: {getattr(data, split)} holds no rows.", hint="Check the file; a header line alone is not a row.")
     train, said = given["train"], []
+    task.fitted(train)  # what no split could mend is said before splitting
 
     # test first, so that its rows do not depend on whether dev is split off too
     test = given.get("test")

@@ -1,0 +1,240 @@
+"""The way of a run: what it leaves, how it goes on, and that nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import weitiao
+from weitiao.core.events import Saved, Stepped
+from weitiao.errors import Interrupted, Occupied, ResumeMismatch
+from weitiao.parallel.single import Single
+from weitiao.training import state
+
+
+class PowerCut(BaseException):
+    """Nothing after this line runs: no handler saves anything."""
+
+
+def weights(artifact: str) -> dict[str, torch.Tensor]:
+    return dict(load_file(Path(artifact) / "model" / "model.safetensors"))
+
+
+def same_bits(first: str, second: str) -> bool:
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def at_step(step: int, raised: type[BaseException]) -> Callable[[Any], None]:
+    """Return a recorder that raises once the loop tells of a step."""
+
+    def recorder(event: Any) -> None:
+        if isinstance(event, Stepped) and event.step >= step:
+            raise raised
+
+    return recorder
+
+
+@pytest.fixture
+def small(recipe_dict: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    yield recipe_dict
+    torch.set_num_threads(threads)
+
+
+def test_a_run_leaves_everything_and_a_second_call_points_to_it(small: dict[str, Any]) -> None:
+    small |= {"train": {**small["train"], "epochs": 10, "dropout": 0.0}, "evaluate": {"patience": None}}
+    report = weitiao.train(small)
+    run = Path(report["run"])
+    for name in (
+        "recipe.yaml",
+        "plan.json",
+        "environment.json",
+        "log.jsonl",
+        "report.json",
+        "report.html",
+        "predictions/before.jsonl",
+        "predictions/after.jsonl",
+    ):
+        assert (run / name).is_file(), name
+    for name in ("manifest.json", "recipe.yaml", "task.json", "model/model.safetensors", "tokenizer/tokenizer.json", "report.json", "README.md", "COMPLETE"):
+        assert (run / "artifact" / name).is_file(), name
+    assert not (run / "state").exists() and not (run / "failure.json").exists()
+    assert report["metrics"]["accuracy"]["after"]["value"] >= 0.9 > report["baselines"]["majority"]["accuracy"]["value"]
+    assert report["examples_seen"] == 10 * report["rows"]["train"]
+    again = weitiao.train(small)
+    assert again["already_finished"] and again["run"] == report["run"]
+    other = weitiao.train(small, again=True)
+    assert other["run"] != report["run"] and same_bits(report["artifact"], other["artifact"]), "the same recipe gives the same bits"
+
+
+def test_tokens_are_counted_without_padding(small: dict[str, Any]) -> None:
+    report = weitiao.train(small, train={"epochs": 1})
+    artifact = weitiao.load(report["artifact"])
+    from weitiao.inspect.rows import read
+
+    rows = read(artifact.artifact.recipe).splits.train
+    assert report["tokens_seen"] == sum(len(f.input_ids) for f in artifact.task.encode(rows, artifact.tokenizer))
+    assert report["tokens_per_second"] == pytest.approx(report["tokens_seen"] / report["train_seconds"], rel=0.01)
+
+
+@pytest.mark.parametrize("method", [{"name": "full"}, {"name": "layers", "last": 1}], ids=["full", "layers"])
+def test_a_run_killed_at_any_step_goes_on_to_the_same_bits(small: dict[str, Any], method: dict[str, Any]) -> None:
+    small |= {"method": method, "evaluate": {"every": 3, "patience": None}, "train": {**small["train"], "epochs": 1, "batch_size": 20, "save_every": 2}}
+    whole = weitiao.train(small, out="whole")
+    steps = whole["steps"]
+    assert steps >= 6
+    for step in range(1, steps + 1):
+        out = f"cut-{step}"
+        with pytest.raises(PowerCut):
+            weitiao.train(small, out=out, recorders=[at_step(step, PowerCut)])
+        resumed = weitiao.train(small, out=out)
+        assert same_bits(whole["artifact"], resumed["artifact"]), f"killed at step {step}"
+        assert resumed["tokens_seen"] == whole["tokens_seen"] and resumed["best_step"] == whole["best_step"]
+        assert resumed["curves"]["train_loss"] == whole["curves"]["train_loss"]
+        assert resumed["metrics"] == whole["metrics"]
+
+
+def test_a_run_cut_while_saving_goes_on_from_the_checkpoint_before(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    small |= {"evaluate": {"every": 3, "patience": None}, "train": {**small["train"], "save_every": 3}}
+    whole = weitiao.train(small, out="whole")
+    save, calls = Single.save, [0]
+
+    def cut(self: Single, tensors: Any, path: Path) -> None:
+        calls[0] += 1
+        if calls[0] == 5:  # inside the second or third checkpoint: some files written, not all
+            path.write_bytes(b"half")
+            raise PowerCut
+        save(self, tensors, path)
+
+    monkeypatch.setattr(Single, "save", cut)
+    with pytest.raises(PowerCut):
+        weitiao.train(small, out="cut")
+    monkeypatch.setattr(Single, "save", save)
+    assert same_bits(whole["artifact"], weitiao.train(small, out="cut")["artifact"])
+
+
+def test_early_stopping_restores_the_best_weights(small: dict[str, Any]) -> None:
+    report = weitiao.train(small, train={"epochs": 30, "learning_rate": 5e-3}, evaluate={"every": 2, "best": "loss", "patience": 2})
+    assert report["stopped_early"] and report["best_step"] == report["steps"] - 4
+    losses = dict(map(tuple, report["curves"]["dev_loss"]))
+    assert losses[report["best_step"]] == min(losses.values())
+
+
+def test_a_run_in_use_is_not_entered(small: dict[str, Any]) -> None:
+    entered = []
+
+    def second(event: Any) -> None:
+        if isinstance(event, Stepped) and not entered:
+            entered.append(1)
+            with pytest.raises(Occupied, match="another process is training"):
+                weitiao.train(small, out="one")
+
+    weitiao.train(small, out="one", recorders=[second])
+    assert entered
+
+
+def test_changed_data_or_recipe_is_refused_with_the_difference(small: dict[str, Any], reviews: Path) -> None:
+    with pytest.raises(PowerCut):
+        weitiao.train(small, out="one", recorders=[at_step(1, PowerCut)])
+    with pytest.raises(Occupied, match="run of another recipe"):
+        weitiao.train(small, out="one", train={"seed": 9})
+    reviews.write_text(reviews.read_text().replace("good", "fine"))
+    with pytest.raises(ResumeMismatch, match=r"the data \(same number of rows, other content\) changed"):
+        weitiao.train(small, out="one")
+
+
+def test_out_does_not_touch_a_folder_of_something_else(small: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(Occupied, match="not a run of weitiao"):
+        weitiao.train(small, out="mine")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_resumed_run_obeys_the_plan_and_does_not_probe_again(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    small["train"]["dtype"] = "auto"
+    with pytest.raises(PowerCut):
+        weitiao.train(small, out="one", recorders=[at_step(1, PowerCut)])
+    plan = json.loads(Path("one/plan.json").read_text())
+    Path("one/plan.json").write_text(json.dumps({**plan, "dtype": "bf16"}))
+
+    def probe(*_: object) -> None:
+        raise AssertionError("probed again")
+
+    monkeypatch.setattr("weitiao.models.precision.choose", probe)
+    assert weitiao.train(small, out="one")["machine"]["dtype"] == "bf16"
+
+
+def start(folder: Path, recipe: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "weitiao", "train", str(recipe), "--json", *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGKILL, signal.SIGTERM), (signal.SIGINT, signal.SIGKILL)], ids=["kill then term", "ctrl-c then kill"])
+def test_signals_to_a_real_process_lose_nothing(
+    small: dict[str, Any], tmp_path: Path, write_recipe: Callable[..., Path], signals: tuple[signal.Signals, ...]
+) -> None:
+    small |= {"evaluate": {"every": 40, "patience": None}, "train": {**small["train"], "epochs": 40, "save_every": 10}}
+    recipe = write_recipe(small)
+    for number, sent in enumerate(signals):
+        process = start(tmp_path, recipe, "--out", "cut")
+        wanted = 20 + 60 * number
+        wait_for(lambda wanted=wanted: any(int(p.name) >= wanted for p in state.complete(tmp_path / "cut" / "state")), process)
+        process.send_signal(sent)
+        out, err = process.communicate(timeout=60)
+        assert out == ""
+        if sent == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert process.returncode == 6
+            assert "error: stopped; everything up to step" in err and "hint: The same command goes on from there." in err and "Traceback" not in err
+        assert not (tmp_path / "cut" / "artifact").exists()
+    process = start(tmp_path, recipe, "--out", "cut")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "going on at step" in err
+    torch.set_num_threads(1)
+    whole = weitiao.train(recipe, out="whole")
+    assert same_bits(whole["artifact"], json.loads(out)["artifact"])
+
+
+def test_an_interruption_before_the_first_step_says_so(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("weitiao.training.run.load.weights", interrupt)
+    with pytest.raises(Interrupted, match="before the first checkpoint"):
+        weitiao.train(small)
+
+
+def test_recorders_are_told_of_every_checkpoint(small: dict[str, Any]) -> None:
+    told: list[Any] = []
+    weitiao.train(small, train={"save_every": 4}, recorders=[told.append])
+    assert [event.step for event in told if isinstance(event, Saved)][:2] == [4, 8]
