@@ -18,8 +18,8 @@ test: check
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not soak"
 
 check: $(VENV)/.test
-	$(BIN)/ruff format --check src tests docs
-	$(BIN)/ruff check src tests docs
+	$(BIN)/ruff format --check src tests docs benchmarks
+	$(BIN)/ruff check src tests docs benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 

@@ -132,7 +132,7 @@ def test_a_run_that_diverges_says_so_and_keeps_its_last_checkpoint(recipe_dict: 
 
 
 def test_penalties_are_what_their_formulas_say(begun: Callable[..., Any]) -> None:
-    made, model, loader, optimizer = begun()
+    _, model, _, _ = begun()
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     flat = torch.cat([p.detach().flatten() for p in named.values() if p.ndim > 1])
     assert float(L2(weight=0.1).penalty(named).value()) == pytest.approx(0.1 * float(flat.square().sum()) / 2, rel=1e-5)
@@ -152,7 +152,7 @@ def test_penalties_shrink_weights_and_are_added_to_the_loss(begun: Callable[...,
 
 
 def test_biases_and_norms_do_not_decay(begun: Callable[..., Any]) -> None:
-    made, model, _, optimizer = begun(train={"weight_decay": 0.3})
+    _, model, _, optimizer = begun(train={"weight_decay": 0.3})
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in model.named_parameters():
         assert decay[id(parameter)] == (0.3 if parameter.ndim > 1 else 0.0), name

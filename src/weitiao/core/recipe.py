@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -218,7 +219,7 @@ def _absolute_paths(raw: dict[str, Any], folder: Path, *, source: Any = None) ->
     if isinstance(data, dict):
         for key in _path_fields(data.get("name", source)):
             if isinstance(data.get(key), str):
-                data[key] = str(folder / Path(data[key]).expanduser())
+                data[key] = os.path.normpath(folder / Path(data[key]).expanduser())
     model = raw.get("model")
     if isinstance(model, str) and model and ":" not in model and (model.startswith((".", "/", "~")) or (folder / model).is_dir()):
         raw["model"] = str((folder / Path(model).expanduser()).resolve())

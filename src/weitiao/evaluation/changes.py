@@ -45,4 +45,12 @@ def closeness(value: Any, target: Any) -> float:
 def _example(row: Row, before: Prediction, after: Prediction) -> dict[str, Any]:
     score = after.scores.get(after.value) if isinstance(after.value, str) else None
     target = list(row.target) if isinstance(row.target, tuple) else row.target
-    return {"id": row.id, "place": row.place, "text": row.text[:2000], "target": target, "before": before.value, "after": after.value, "score": score}
+    return {
+        "id": row.id,
+        "place": "/".join(row.place.rsplit("/", 2)[-2:]),
+        "text": row.text[:2000],
+        "target": target,
+        "before": before.value,
+        "after": after.value,
+        "score": score,
+    }

@@ -35,7 +35,7 @@ class Package(Source):
         """Yield the records of the file or folder, read by the source that suits it."""
         inside = getattr(self, split)
         root = _root(self.package)
-        path = (root / inside).resolve()
+        path = (root.resolve() / inside).resolve()
         if not path.is_relative_to(root.resolve()):
             raise BadValue(f"data.{split}: {inside!r} leaves the package.", hint="Name a path inside the package.")
         if not path.exists():
@@ -45,9 +45,9 @@ class Package(Source):
         found = registry.find("source", reader)
         inner = found.model_validate({"train": str(path), "encoding": self.encoding})
         assert isinstance(inner, Source)
-        for record in inner.records("train", bad):
-            place = Path(record.file)
-            yield Record(record.values, f"{self.package}/{place.relative_to(root.resolve())}", record.line)
+        inside_package = str(root.resolve().parent) + "/"  # places are named from the package on, wherever it is installed
+        for record in inner.records("train", lambda sentence: bad(sentence.replace(inside_package, ""))):
+            yield Record(record.values, record.file.removeprefix(inside_package), record.line)
 
 
 def _root(package: str) -> Path:
