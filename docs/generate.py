@@ -278,9 +278,14 @@ def error_reference() -> str:
     ]
     for branch in branches:
         kinds = [kind for kind in vars(errors).values() if inspect.isclass(kind) and kind.__base__ is branch]
-        rows = [[f"`{kind.__name__}`", one_line(inspect.getdoc(kind))] for kind in kinds]
+        rows = [[f"`{kind.__name__}`", one_line(inspect.getdoc(kind)) + ("" if raised(kind) else " Nothing raises it yet.")] for kind in kinds]
         blocks += [f"## {branch.__name__}", one_line(inspect.getdoc(branch)), table(["error", "meaning"], rows)]
     return "\n\n".join(blocks) + "\n"
+
+
+def raised(kind: type) -> bool:
+    """Tell whether any file but errors.py speaks of this kind of error."""
+    return any(re.search(rf"\b{kind.__name__}\b", path.read_text(encoding="utf-8")) for path in SOURCE.rglob("*.py") if path.name != "errors.py")
 
 
 def first_line(kind: type) -> str:

@@ -126,7 +126,7 @@ def test_rows_can_be_left_out_and_are_counted(
     report = cli("train", write_recipe(recipe_dict), "train.steps=2", "--json").json()
     assert report["skipped"]["train"]["count"] == 2
     assert "reviews.csv:202: text: the text is empty" in report["skipped"]["train"]["reasons"][0]
-    assert any("2 rows of train were left out" in note for note in report["notes"])
+    assert any("2 rows of train left out" in note for note in report["notes"])
 
 
 def test_prediction_of_bad_rows_names_them(

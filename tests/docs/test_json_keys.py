@@ -25,18 +25,16 @@ def explained() -> dict[str, dict[str, str]]:
     return found
 
 
-def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the path of every leaf; what holds nothing counts as a leaf."""
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bool]]:
+    """Yield the path of every leaf, and whether it holds nothing: null, an empty mapping, an empty list."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from leaves(inner, (*path, key))
     elif isinstance(value, list) and value and isinstance(value[0], dict):
         for inner in value:
             yield from leaves(inner, (*path[:-1], f"{path[-1]}[]") if path else ("[]",))
-    elif isinstance(value, list):
-        yield (*path[:-1], f"{path[-1]}[]")
     else:
-        yield path
+        yield path, value in (None, {}, [])
 
 
 def fits(pattern: str, path: tuple[str, ...], *, nothing: bool) -> bool:
@@ -60,24 +58,12 @@ def hold(section: str, values: list[Any]) -> None:
     keys = explained()[section]
     used: set[str] = set()
     for value in values:
-        for path in leaves(value):
-            nothing = _at(value, path) in (None, {}, [])
+        for path, nothing in leaves(value):
             matching = [key for key in keys if fits(key, path, nothing=nothing)]
             assert matching, f"docs/json.md, {section}: {'.'.join(path)} is not explained"
-            exact = [key for key in matching if key.split(".")[: len(path)] == list(path)] or matching
-            used.update(exact)
+            used.update(key for key in matching if not nothing or len(key.split(".")) == len(path))
     unseen = [key for key in keys if key not in used and "only" not in keys[key].lower()]
     assert not unseen, f"docs/json.md, {section}: nothing prints {', '.join(unseen)}"
-
-
-def _at(value: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        if name == "[]":
-            return 1
-        value = value.get(name, value.get(name.removesuffix("[]"))) if isinstance(value, dict) else 1
-        if isinstance(value, list) and value:
-            return 1
-    return value
 
 
 @pytest.fixture
@@ -94,8 +80,8 @@ def recipes(place: Path) -> dict[str, Path]:
         (place / f"{kind}.csv").write_text("\n".join(lines) + "\n")
         found[kind] = place / f"{kind}.yaml"
         found[kind].write_text(
-            f"model: minilm\ndata: {{name: csv, train: {kind}.csv, bad_rows: skip}}\ntask: {{name: text_classification, problem_type: {kind}, max_length: 16}}\n"
-            "method: full\ntrain: {epochs: 1, learning_rate: 1e-3, device: cpu}\n"
+            f"model: minilm\ndata: {{name: csv, train: {kind}.csv, bad_rows: skip}}\n"
+            f"task: {{name: text_classification, problem_type: {kind}, max_length: 16}}\nmethod: full\ntrain: {{epochs: 1, learning_rate: 1e-3, device: cpu}}\n"
         )
     return found
 

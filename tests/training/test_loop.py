@@ -14,6 +14,7 @@ import weitiao
 from weitiao.core.contracts import Features, Loss, Term
 from weitiao.core.recipe import Recipe
 from weitiao.errors import Diverged
+from weitiao.inspect.forecast import Body
 from weitiao.models import load
 from weitiao.parallel.single import Single
 from weitiao.regularize.l1 import L1
@@ -190,13 +191,7 @@ FACTS = Facts(
     selected_on_same_rows=False,
     metric="accuracy",
     tokens={"mean": 20, "p95": 40, "longest": 60, "share_past_limit": 0.25, "sampled_rows": 1000},
-    parameters=20_000_000,
-    trainable=20_000_000,
-    in_layers=10_000_000,
-    trained_depth=1.0,
-    width=384,
-    layers=6,
-    heads=12,
+    body=Body(parameters=20_000_000, trainable=20_000_000, in_layers=10_000_000, trained_depth=1.0, width=384, layers=6, heads=12),
     device="cpu",
     dtype="fp32",
     precision={"fp32_tflops": 0.3, "bf16_tflops": 0.1},

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 import weitiao
+from tiny import sentences, write_csv
 from weitiao.core.events import Saved, Stepped
 from weitiao.errors import Interrupted, Occupied, ResumeMismatch
 from weitiao.parallel.single import Single
@@ -152,8 +153,16 @@ def test_changed_data_or_recipe_is_refused_with_the_difference(small: dict[str, 
     with pytest.raises(Occupied, match="run of another recipe"):
         weitiao.train(small, out="one", train={"seed": 9})
     reviews.write_text(reviews.read_text().replace("good", "fine"))
-    with pytest.raises(ResumeMismatch, match=r"the data \(same number of rows, other content\) changed"):
+    with pytest.raises(ResumeMismatch, match=r"since it began the data changed \(same number of rows, other content\)"):
         weitiao.train(small, out="one")
+
+
+def test_a_finished_run_of_other_data_is_not_taken_for_this_one(small: dict[str, Any], reviews: Path) -> None:
+    weitiao.train(small)
+    reviews.write_text(reviews.read_text() + "a new row,pos\n")
+    with pytest.raises(ResumeMismatch, match="finished run of this recipe, but since it began the data changed"):
+        weitiao.train(small)
+    assert not weitiao.train(small, again=True).get("already_finished")
 
 
 def test_out_does_not_touch_a_folder_of_something_else(small: dict[str, Any], tmp_path: Path) -> None:
@@ -238,3 +247,56 @@ def test_recorders_are_told_of_every_checkpoint(small: dict[str, Any]) -> None:
     told: list[Any] = []
     weitiao.train(small, train={"save_every": 4}, recorders=[told.append])
     assert [event.step for event in told if isinstance(event, Saved)][:2] == [4, 8]
+
+
+@pytest.mark.parametrize("kind", ["regression", "multi_label_classification"])
+@pytest.mark.parametrize("source", ["csv", "json"])
+def test_numbers_and_several_labels_go_the_whole_way(small: dict[str, Any], tmp_path: Path, kind: str, source: str) -> None:
+    records = []
+    for n, (text, label) in enumerate(sentences(160)):
+        target: Any = (2.0 if label == "pos" else 1.0) if kind == "regression" else [label, *(["odd"] if n % 3 == 0 else [])]
+        records.append({"review": text, "target": target})
+    if source == "json":
+        (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, records)))
+        file = "rows.jsonl"
+    else:
+        cells = [f"{r['review']},{r['target'] if kind == 'regression' else '|'.join(r['target'])}" for r in records]
+        (tmp_path / "rows.csv").write_text("\n".join(["review,target", *cells]))
+        file = "rows.csv"
+    report = weitiao.train(
+        model=small["model"],
+        data={"name": source, "train": file, "text": "review", "label": "target"},
+        task={"name": "text_classification", "problem_type": kind, "max_length": 32, "label_separator": "|"},
+        train={**small["train"], "epochs": 12, "dropout": 0.0},
+        evaluate={"patience": None},
+    )
+    main = report["metrics"][report["main_metric"]]
+    majority = report["baselines"]["majority"][report["main_metric"]]["value"]
+    assert (main["after"]["value"] > majority) == main["higher_is_better"]
+    assert Path(report["report"]).read_text().count("<svg") >= 3
+    assert weitiao.evaluate(report["artifact"])["metrics"][report["main_metric"]] == main["after"]
+    [said] = weitiao.predict(report["artifact"], ["great lovely superb"])
+    assert isinstance(said["prediction"], float if kind == "regression" else list)
+
+
+def test_few_dev_rows_serve_both_uses_and_the_report_warns(small: dict[str, Any], tmp_path: Path) -> None:
+    write_csv(tmp_path / "dev.csv", sentences(20, seed=5))
+    report = weitiao.train(small, data={"dev": "dev.csv"})
+    assert (report["split"], report["selected_on_same_rows"], report["rows"]["proof"]) == ("dev", True, 20)
+    write_csv(tmp_path / "dev2.csv", sentences(80, seed=5))
+    report = weitiao.train(small, data={"dev": "dev2.csv"})
+    assert (report["split"], report["selected_on_same_rows"], report["rows"]["proof"], report["rows"]["dev"]) == ("dev", False, 40, 40)
+    report = weitiao.train(small, data={"dev": "dev2.csv"}, evaluate={"best": False})
+    assert (report["selected_on_same_rows"], report["rows"]["proof"], report["best_step"]) == (False, 80, None)
+
+
+def test_a_tuned_artifact_can_be_tuned_again_and_before_is_the_model_itself(small: dict[str, Any]) -> None:
+    first = weitiao.train(small)
+    second = weitiao.train(small, model=f"{first['artifact']}/model", train={"seed": 3})
+    assert second["before_is"] == "model"
+    assert second["metrics"]["accuracy"]["before"] == first["metrics"]["accuracy"]["after"]
+
+
+def test_proof_rows_that_stand_in_train_are_told(small: dict[str, Any], reviews: Path) -> None:
+    report = weitiao.train(small, data={"test": str(reviews)}, train={"steps": 2})
+    assert any("proof rows (test) stand in train too, word for word" in note for note in report["notes"])

@@ -104,9 +104,9 @@ def doctor(as_json: Json = False) -> None:
 
 def _version(asked: bool) -> None:
     if asked:
-        import weitiao
+        from weitiao.core.version import __version__
 
-        print(weitiao.__version__)
+        print(__version__)
         raise typer.Exit
 
 

@@ -26,4 +26,6 @@ def evaluate(artifact: Path, file: Path | None, device: str, as_json: bool) -> i
         stdout.print()
         stdout.print(by_class)
     stdout.print(f"\nmeasured on {found['rows']}", markup=False)
+    if left_out := found["skipped"]["count"]:
+        stdout.print(f"{left_out} rows were left out: {found['skipped']['reasons'][0]}", markup=False)
     return 0

@@ -20,5 +20,5 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     """Return an empty table in the house's plain style."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left")
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made

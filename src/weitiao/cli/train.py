@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,13 +74,14 @@ def show_report(report: Mapping[str, Any]) -> None:
         f"{report['tokens_per_second']:.0f} tokens/s, peak memory {report['peak_memory_gb']:.2f} GB, {machine}"
     )
     stdout.print(f"report    {escape(report['report'])}\nartifact  {escape(report['artifact'])}")
-    stdout.print(f"next      weitiao predict {escape(_relative(report['artifact']))} FILE")
+    stdout.print(f"next      weitiao predict {escape(shlex.quote(_relative(report['artifact'])))} FILE")
 
 
 def show_plan(recipe: Recipe, plan: Mapping[str, Any]) -> None:
     """Print a plan for a person."""
     parameters, forecast, tokens = plan["parameters"], plan["forecast"], plan["tokens"]
     steps = f"{plan['steps']} of {plan['rows_per_step']} rows ({plan['steps_per_epoch']} an epoch), warm-up {plan['warmup_steps']}"
+    judged = f"evaluation every {plan['evaluate_every']}" if plan["best"] else "no evaluation on the way"
     lengths = f"mean {tokens['mean']:.0f}, 95 % below {tokens['p95']:.0f}, longest {tokens['longest']:.0f}"
     shown = table("what", "decision")
     for what, decision in (
@@ -88,7 +90,7 @@ def show_plan(recipe: Recipe, plan: Mapping[str, Any]) -> None:
         ("rows", plan["split_said"]),
         ("proof", f"{plan['split']}; best weights by {plan['best']} on dev" if plan["best"] else f"{plan['split']}; the last weights are kept"),
         ("tokens", f"{lengths}; {tokens['share_past_limit']:.1%} of rows past the limit"),
-        ("steps", f"{steps}, evaluation every {plan['evaluate_every']}"),
+        ("steps", f"{steps}, {judged}"),
         ("learning rate", f"{plan['learning_rate']:g}, {recipe.train.schedule}, {recipe.train.optimizer}"),
         ("precision", f"{plan['dtype']} on {plan['device']}, {plan['threads']} threads"),
         ("forecast", f"about {forecast['minutes']:.1f} minutes, {forecast['memory_gb']:.1f} GB at the peak (analytic; nothing was run)"),

@@ -28,6 +28,15 @@ class Phase(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Counted(Event):
+    """Rows of the present phase that are done, of how many."""
+
+    kind: ClassVar[str] = "counted"
+    done: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
 class Begun(Event):
     """The steps begin, or go on at `step` after an interruption."""
 

@@ -129,6 +129,8 @@ class Recipe(Settings):
             document.set_dotted(laid, key, value, names=tuple(COMPONENTS))
             _absolute_paths(laid, Path.cwd(), source=_name(raw.get("data")))
             _lay(raw, laid)
+            for place in [place for place in lines if place == key or place.startswith(f"{key}.")]:
+                del lines[place]  # what was typed is not on that line of the file
         return _build(raw, where, lines)
 
     def settings(self) -> dict[str, Any]:

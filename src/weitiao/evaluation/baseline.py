@@ -14,7 +14,7 @@ from weitiao.core.rows import Row
 from weitiao.models import precision
 
 MOST_ROWS = 4000
-"""Rows the linear head is fitted on, at most; the report says so where there are more."""
+"""Rows the linear head is fitted on, at most."""
 
 
 def head_only(
@@ -27,7 +27,7 @@ def head_only(
     strategy: Strategy,
     batch_size: int,
     seed: int,
-    on_batch: Callable[[int], None] | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> list[Any]:
     """Return predictions for `proof` of a linear head on the mean of the untouched body's last hidden states.
 
@@ -41,7 +41,7 @@ def head_only(
 
 
 def _mean_states(
-    model: Module, task: Task, features: Sequence[Features], *, pad_id: int, strategy: Strategy, batch_size: int, on_batch: Callable[[int], None] | None
+    model: Module, task: Task, features: Sequence[Features], *, pad_id: int, strategy: Strategy, batch_size: int, on_batch: Callable[[int, int], None] | None
 ) -> np.ndarray:
     body: Any = getattr(model, str(model.base_model_prefix))
     order = sorted(range(len(features)), key=lambda n: -len(features[n]))
@@ -58,5 +58,5 @@ def _mean_states(
                 found = np.empty((len(features), mean.shape[1]), dtype=np.float32)
             found[chosen] = mean
             if on_batch is not None:
-                on_batch(start + len(chosen))
+                on_batch(start + len(chosen), len(features))
     return found if found is not None else np.empty((0, 0), dtype=np.float32)

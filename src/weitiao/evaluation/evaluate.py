@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from weitiao.core import fingerprint, registry
 from weitiao.core.artifact import open_artifact
 from weitiao.core.contracts import Source
-from weitiao.core.rows import Row
+from weitiao.core.rows import Row, Skipped
 from weitiao.errors import EmptySplit
 from weitiao.evaluation import score
 from weitiao.evaluation.predictor import Predictor
@@ -18,9 +19,14 @@ _READERS = {".csv": "csv", ".tsv": "csv", ".tab": "csv", ".txt": "csv", ".json":
 
 
 def evaluate(artifact: str | Path, file: str | Path | None, *, device: str = "auto") -> dict[str, Any]:
-    """Return metrics with intervals and tables, and whether they agree with the artifact's own report."""
+    """Return metrics with intervals, tables, and how many rows were left out."""
     opened = open_artifact(artifact)
-    rows, said = _proof(opened.recipe) if file is None else (labelled_rows(opened.task, source_for(opened.recipe.data, str(file))), str(file))
+    skipped = Skipped()
+    if file is None:
+        rows, said = _proof(opened.recipe)
+    else:
+        said = str(file)
+        rows, skipped = labelled_rows(opened.task, source_for(opened.recipe.data, said))
     opened.task.check(rows, "test")
     predictor = Predictor(opened, device=device)
     targets = [row.target for row in rows]
@@ -29,6 +35,7 @@ def evaluate(artifact: str | Path, file: str | Path | None, *, device: str = "au
         "artifact": str(opened.folder.resolve()),
         "rows": said,
         "n": len(rows),
+        "skipped": asdict(skipped),
         "metrics": {metric.name: score.score(metric, predicted, targets) for metric in opened.task.metrics()},
         **opened.task.breakdown(predicted, targets),
         "hashes": {"artifact": opened.manifest["hash"], "rows": fingerprint.of_texts(part for row in rows for part in (row.id, row.text, repr(row.target)))},
@@ -47,12 +54,12 @@ def source_for(data: Source, file: str) -> Source:
     return source
 
 
-def labelled_rows(task: Any, source: Source) -> list[Row]:
-    """Return the labelled rows of a source's test split. Raises EmptySplit where there are none."""
-    rows, _ = inspect_rows.rows_of(task, source, "test", labelled=True)
+def labelled_rows(task: Any, source: Source) -> tuple[list[Row], Skipped]:
+    """Return the labelled rows of a source's test split and what was left out. Raises EmptySplit where there are none."""
+    rows, skipped = inspect_rows.rows_of(task, source, "test", labelled=True)
     if not rows:
         raise EmptySplit(f"{source.test} holds no rows.", hint="Name a file with rows in it.")
-    return rows
+    return rows, skipped
 
 
 def _proof(recipe: Any) -> tuple[list[Row], str]:

@@ -13,8 +13,8 @@ KEPT_PER_TOKEN = 40
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """What the forecast needs to know."""
+class Body:
+    """The sizes of a model under a method."""
 
     parameters: int
     trainable: int
@@ -25,23 +25,29 @@ class Sizes:
     width: int
     layers: int
     heads: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much is asked of it, and how fast the machine is."""
+
     tokens_per_forward: float
     longest: float
     """Tokens of the longest row of a usual batch."""
-    tokens_per_epoch: float
+    tokens: float
+    """Tokens of all steps together."""
     steps: int
-    epochs: float
     tflops: float
     """Measured speed of matrix products in the chosen precision, TFLOP/s."""
 
 
-def forecast(sizes: Sizes) -> dict[str, float]:
+def forecast(body: Body, work: Work) -> dict[str, float]:
     """Return `minutes` of training and `memory_gb`, the peak of the process."""
-    forward = 2.0 * sizes.in_layers * sizes.tokens_per_epoch * sizes.epochs
-    backward = 2 * forward * sizes.trained_depth
-    optimizer = 24.0 * sizes.trainable * sizes.steps  # about 24 bytes of traffic per parameter, at about 1e10 bytes a second
-    seconds = (forward + backward) / (sizes.tflops * 1e12 * EFFICIENCY) + optimizer / 1e10
-    attention = sizes.heads * sizes.longest * sizes.tokens_per_forward * 3
-    kept = sizes.layers * sizes.trained_depth * (KEPT_PER_TOKEN * sizes.width * sizes.tokens_per_forward + attention)
-    memory = PROCESS_GB + (4.0 * sizes.parameters + 16.0 * sizes.trainable + 4.0 * kept) / 1e9
+    forward = 2.0 * body.in_layers * work.tokens
+    backward = 2 * forward * body.trained_depth
+    optimizer = 24.0 * body.trainable * work.steps  # about 24 bytes of traffic per parameter, at about 1e10 bytes a second
+    seconds = (forward + backward) / (work.tflops * 1e12 * EFFICIENCY) + optimizer / 1e10
+    attention = body.heads * work.longest * work.tokens_per_forward * 3
+    kept = body.layers * body.trained_depth * (KEPT_PER_TOKEN * body.width * work.tokens_per_forward + attention)
+    memory = PROCESS_GB + (4.0 * body.parameters + 16.0 * body.trainable + 4.0 * kept) / 1e9
     return {"minutes": round(seconds / 60, 2), "memory_gb": round(memory, 2)}

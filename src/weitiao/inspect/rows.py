@@ -9,8 +9,10 @@ from weitiao.core import fingerprint
 from weitiao.core.contracts import Source, Split, Task
 from weitiao.core.recipe import Recipe
 from weitiao.core.rows import Record, Row, Skipped, Splits, take_share, with_ids
-from weitiao.errors import BadRow, BadValue, EmptySplit
+from weitiao.errors import BadRow, BadValue, Conflict, EmptySplit
 
+EVERY: tuple[Split, ...] = ("train", "dev", "test")
+OPTIONAL: tuple[Split, ...] = ("dev", "test")
 DEV_SHARE = 0.1
 TEST_SHARE = 0.1
 FEWEST_TO_HALVE = 40
@@ -43,10 +45,13 @@ def read(recipe: Recipe) -> Data:
     data, task = recipe.data, recipe.task
     if not data.given("train"):
         raise BadValue("data.train: missing.", hint="Say where the training rows are.")
+    for split in OPTIONAL:
+        if data.given(split) and getattr(data, f"{split}_share"):
+            raise Conflict(f"data.{split} names the rows, so data.{split}_share has nothing to split off.", hint="Remove one of the two.")
     selects = recipe.evaluate.best is not False
     skipped: dict[str, Skipped] = {}
     given: dict[str, list[Row]] = {}
-    for split in ("train", "dev", "test"):
+    for split in EVERY:
         if data.given(split):
             given[split], skipped[split] = rows_of(task, data, split, labelled=True)
             if not given[split]:
@@ -116,7 +121,7 @@ def rows_of(task: Task, data: Source, split: Split, *, labelled: bool) -> tuple[
     if problems and data.bad_rows == "error":
         hint = hints[0] if hints else "Mend or remove the row, or set data.bad_rows=skip."
         if len(problems) == 1:
-            raise BadRow(f"{problems[0]}.", hint=hint)
+            raise BadRow(problems[0] + ("" if problems[0].endswith("?") else "."), hint=hint)
         more = f"\n  ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         listed = "\n".join(f"  {p}" for p in problems[:SHOWN])
         raise BadRow(f"{len(problems)} rows cannot be used:\n{listed}{more}", hint=hint)
@@ -147,6 +152,7 @@ def _notes(train: Sequence[Row], proof: Sequence[Row], split: str, skipped: dict
         yield f"{shared} of the {len(proof)} proof rows ({split}) stand in train too, word for word: the scores are that much too good."
     for name, left_out in skipped.items():
         if left_out.count:
-            yield f"{left_out.count} rows of {name} were left out: {left_out.reasons[0]}."
+            rows = "row" if left_out.count == 1 else "rows"
+            yield f"{left_out.count} {rows} of {name} left out: {left_out.reasons[0]}."
     if len(proof) < 100:
         yield f"only {len(proof)} proof rows: the intervals will be wide."

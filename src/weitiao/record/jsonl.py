@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from weitiao.core import files
-from weitiao.core.events import Event, Saved
+from weitiao.core.events import Counted, Event, Saved
 
 
 class Jsonl:
@@ -21,7 +21,9 @@ class Jsonl:
         self._file = path.open("a", encoding="utf-8", newline="\n")
 
     def __call__(self, event: Event) -> None:
-        """Write one event."""
+        """Write one event; counts of rows are for people who wait, not for curves."""
+        if isinstance(event, Counted):
+            return
         self._file.write(json.dumps(event.as_dict(), ensure_ascii=False, default=str) + "\n")
         if isinstance(event, Saved):
             self.flush()

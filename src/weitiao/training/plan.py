@@ -10,7 +10,7 @@ import torch
 
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
-from weitiao.inspect.forecast import Sizes, forecast
+from weitiao.inspect.forecast import Body, Work, forecast
 from weitiao.models import load, precision
 from weitiao.models.anatomy import anatomy
 from weitiao.training.loader import steps_per_epoch
@@ -28,13 +28,7 @@ class Facts:
     selected_on_same_rows: bool
     metric: str
     tokens: dict[str, float]
-    parameters: int
-    trainable: int
-    in_layers: int
-    trained_depth: float
-    width: int
-    layers: int
-    heads: int
+    body: Body
     device: str
     dtype: str
     precision: dict[str, Any]
@@ -50,19 +44,11 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
     steps = train.steps or max(1, math.ceil(train.epochs * per_epoch))
     every = min(recipe.evaluate.every or per_epoch, steps)
     selects = recipe.evaluate.best is not False
-    sizes = Sizes(
-        parameters=facts.parameters,
-        trainable=facts.trainable,
-        in_layers=facts.in_layers,
-        trained_depth=facts.trained_depth,
-        width=facts.width,
-        layers=facts.layers,
-        heads=facts.heads,
+    work = Work(
         tokens_per_forward=min(train.batch_size, facts.rows["train"]) * facts.tokens["p95"],
         longest=facts.tokens["p95"],
-        tokens_per_epoch=facts.rows["train"] * facts.tokens["mean"],
+        tokens=facts.rows["train"] * facts.tokens["mean"] * steps / per_epoch,
         steps=steps,
-        epochs=steps / per_epoch,
         tflops=facts.precision.get(f"{facts.dtype}_tflops", 0.2),
     )
     notes = list(facts.notes)
@@ -91,9 +77,9 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
         dtype="bf16" if facts.dtype == "bf16" else "fp32",
         precision=facts.precision,
         threads=facts.threads,
-        parameters={"total": facts.parameters, "trainable": facts.trainable},
+        parameters={"total": facts.body.parameters, "trainable": facts.body.trainable},
         tokens=facts.tokens,
-        forecast=forecast(sizes),
+        forecast=forecast(facts.body, work),
         notes=notes,
     )
 
@@ -103,7 +89,6 @@ def facts(asked: Recipe, prepared: Prepared) -> Facts:
     recipe, data = prepared.recipe, prepared.data
     model = recipe.method.apply(load.skeleton(prepared.config, recipe.task.head))
     named = dict(model.named_parameters())
-    trainable = sum(p.numel() for p in named.values() if p.requires_grad)
     parts = anatomy(model)
     lowest = next((n for n, layer in enumerate(parts.layers) if any(named[p].requires_grad for p in layer)), len(parts.layers))
     if any(named[p].requires_grad for p in parts.embeddings):
@@ -120,13 +105,15 @@ def facts(asked: Recipe, prepared: Prepared) -> Facts:
         selected_on_same_rows=data.selected_on_same_rows,
         metric=recipe.task.metrics()[0].name,
         tokens=token_facts(prepared, data.splits.train),
-        parameters=sum(p.numel() for p in named.values()),
-        trainable=trainable,
-        in_layers=sum(named[p].numel() for layer in parts.layers for p in layer),
-        trained_depth=1 - lowest / max(len(parts.layers), 1),
-        width=int(getattr(config, "hidden_size", 0) or 512),
-        layers=len(parts.layers),
-        heads=int(getattr(config, "num_attention_heads", 0) or 8),
+        body=Body(
+            parameters=sum(p.numel() for p in named.values()),
+            trainable=sum(p.numel() for p in named.values() if p.requires_grad),
+            in_layers=sum(named[p].numel() for layer in parts.layers for p in layer),
+            trained_depth=1 - lowest / max(len(parts.layers), 1),
+            width=int(getattr(config, "hidden_size", 0) or 512),
+            layers=len(parts.layers),
+            heads=int(getattr(config, "num_attention_heads", 0) or 8),
+        ),
         device=str(prepared.device),
         dtype=dtype,
         precision=measured,

@@ -16,15 +16,16 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-import weitiao
 from weitiao.core import environment, files, rundir
 from weitiao.core.contracts import Features, Prediction, Strategy
-from weitiao.core.events import Begun, Ended, Evaluated, Event, Phase, Recorder, Saved, Stepped
+from weitiao.core.events import Begun, Counted, Ended, Evaluated, Event, Phase, Recorder, Saved, Stepped
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
+from weitiao.core.version import __version__
 from weitiao.errors import Diverged, Interrupted, ResumeMismatch, TrainingError, WeitiaoError
 from weitiao.evaluation import baseline, score
 from weitiao.evaluation.predict import Said, outputs
+from weitiao.inspect import rows as inspect_rows
 from weitiao.inspect.machine import machine
 from weitiao.models import dropout, load
 from weitiao.parallel.single import Single
@@ -58,6 +59,7 @@ def run(
     """
     folder = rundir.choose(recipe, stem=stem, out=out, again=again, root=root)
     if folder.status() == "finished":
+        _same_data(folder.plan(), inspect_rows.read(recipe), f"{folder.path} holds a finished run of this recipe")
         return {**files.read_json(folder.report_json), "already_finished": True}
     began = time.monotonic()
     created = not folder.path.exists()
@@ -78,7 +80,7 @@ def run(
 
 
 class _Run:
-    """One run; its methods are the steps of DESIGN section 4 in order."""
+    """One run; its methods are the steps, in order."""
 
     def __init__(self, recipe: Recipe, folder: rundir.RunFolder, recorders: Sequence[Recorder], stopping: Stopping, began: float) -> None:
         self.asked, self.folder, self.recorders, self.stopping, self.began = recipe, folder, list(recorders), stopping, began
@@ -103,6 +105,10 @@ class _Run:
         loaded = load.weights(self.prepared.located, self.prepared.config, self.recipe.task.head, seed=self.recipe.train.seed)
         self.model = self.strategy.wrap(loaded.model)
         self.notes = [*self.plan.notes, *([loaded.note] if loaded.note else [])]
+        if loaded.head_is_new and len(self.train_features) > baseline.MOST_ROWS:
+            self.notes.append(
+                f"The linear head of before was fitted on {baseline.MOST_ROWS} of the {len(self.train_features)} training rows, drawn by the seed."
+            )
         before_is, before, baselines = self._before(loaded.head_is_new)
         return self._finish(self._train(), before_is, before, baselines)
 
@@ -114,17 +120,7 @@ class _Run:
             self.folder.begin(self.asked, made, {**machine().as_dict(), "variables": environment.variables(("HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"))})
             return made
         held = self.folder.plan()
-        differences = []
-        if held.recipe != self.asked.fingerprint:
-            differences.append("the recipe")
-        if held.data != self.prepared.data.fingerprint:
-            now = {name: len(getattr(self.prepared.data.splits, name)) for name in ("train", "dev", "test")}
-            differences.append("the data" + (f" ({held.rows} then, {now} now)" if now != held.rows else " (same number of rows, other content)"))
-        if differences:
-            raise ResumeMismatch(
-                f"{self.folder.path} holds an unfinished run, but since it began {' and '.join(differences)} changed.",
-                hint="Put back what changed, or start a new run with --again.",
-            )
+        _same_data(held, self.prepared.data, f"{self.folder.path} holds an unfinished run of this recipe")
         return held
 
     def _encode(self) -> tuple[list[Features], list[Features], list[Features]]:
@@ -141,6 +137,7 @@ class _Run:
             strategy=self.strategy,
             batch_size=self.recipe.evaluate.batch_size,
             dtype=dtype,
+            on_batch=lambda done: self.tell(Counted(done, len(features))),
         )
 
     # -------------------------------------------------------- before
@@ -164,6 +161,7 @@ class _Run:
                     strategy=self.strategy,
                     batch_size=self.recipe.evaluate.batch_size,
                     seed=self.recipe.train.seed,
+                    on_batch=lambda done, of: self.tell(Counted(done, of)),
                 )
                 files.write_json(kept, values)
             baselines["head_only"] = values
@@ -345,7 +343,7 @@ class _Run:
             features=few,
             said=said[: len(few)],
             summary=summary,
-            version=weitiao.__version__,
+            version=__version__,
         )
         from weitiao.evaluation.page import render
 
@@ -357,6 +355,14 @@ class _Run:
 
 
 # ------------------------------------------------------------ measures and ends
+
+
+def _same_data(held: Plan, data: inspect_rows.Data, what: str) -> None:
+    """Raise ResumeMismatch where the rows are not those that the run began with."""
+    if held.data != data.fingerprint:
+        now = data.splits.sizes()
+        change = "same number of rows, other content" if now == held.rows else f"{held.rows} rows then, {now} now"
+        raise ResumeMismatch(f"{what}, but since it began the data changed ({change}).", hint="Put the data back, or start a new run with --again.")
 
 
 def _mean(tensors: Sequence[Tensor]) -> float:

