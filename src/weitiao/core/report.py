@@ -9,7 +9,7 @@ SIGNIFICANT = 0.05
 """A change counts as proven below this p-value."""
 
 
-def verdict(metric: str, entry: Mapping[str, Any], *, before_is: str, split: str) -> dict[str, str]:
+def verdict(metric: str, entry: Mapping[str, Any], *, before_is: str, split: str, majority: float | None = None) -> dict[str, str]:
     """Return level (better, worse, not proven) and one sentence for the main metric's entry."""
     before, after, change = entry["before"], entry["after"], entry["difference"]
     p = entry["p_value"]
@@ -28,6 +28,8 @@ def verdict(metric: str, entry: Mapping[str, Any], *, before_is: str, split: str
     )
     if level == "not proven":
         sentence += " That may be chance."
+    if majority is not None:
+        sentence += f" The same answer for every row would score {majority:.3f}."
     return {"level": level, "sentence": sentence}
 
 

@@ -37,7 +37,7 @@ class Console:
             case Stepped():
                 self._stepped(event)
             case Counted(done, of):
-                self._show("rows", done, of, said=f"{done} of {of} rows")
+                self._show("rows", done, of, said=f"{done} of {of} rows scored")
                 if done >= of:
                     self._drop("rows")
             case Evaluated(step, metrics, best):

@@ -51,6 +51,7 @@ def summarise(
     first, second = [p.value for p in outcome.before], [p.value for p in outcome.after]
     metrics = {metric.name: score.compare(metric, first, second, targets) for metric in task.metrics()}
     main = task.metrics()[0].name
+    baselines = {name: {m.name: score.score(m, values, targets) for m in task.metrics()} for name, values in outcome.baselines.items()}
     tables = [task.breakdown(values, targets) for values in (first, second)]
     seconds = max(progress.train_seconds, 1e-9)
     found: dict[str, Any] = {
@@ -64,14 +65,14 @@ def summarise(
         "model": recipe.model,
         "task": task.name,
         "method": recipe.method.name,
-        "verdict": report.verdict(main, metrics[main], before_is=outcome.before_is, split=data.split),
+        "verdict": report.verdict(main, metrics[main], before_is=outcome.before_is, split=data.split, majority=baselines["majority"][main]["value"]),
         "split": data.split,
         "split_said": data.splits.said,
         "selected_on_same_rows": data.selected_on_same_rows,
         "before_is": outcome.before_is,
         "main_metric": main,
         "metrics": metrics,
-        "baselines": {name: {m.name: score.score(m, values, targets) for m in task.metrics()} for name, values in outcome.baselines.items()},
+        "baselines": baselines,
         "changes": changes(data.proof, outcome.before, outcome.after),
         "curves": _curves(jsonl.read(folder.log), main, progress.best_step),
         "rows": {**data.splits.sizes(), "proof": len(data.proof)},
