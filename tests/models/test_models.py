@@ -112,6 +112,21 @@ def test_positions_are_what_the_model_can_take() -> None:
     assert positions(transformers.T5Config()) is None
 
 
+def test_an_id_is_refused_at_once_where_no_hub_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    from huggingface_hub import constants
+
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # the discard port: nothing listens there
+    start = time.monotonic()
+    with pytest.raises(NotFound, match=r"not in the local cache and 127\.0\.0\.1 cannot be reached"):
+        locate.check_reachable(locate.locate("nobody/no-such-model"))
+    assert time.monotonic() - start < 5
+
+
 def test_the_probe_is_remembered_and_an_order_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     cpu = torch.device("cpu")

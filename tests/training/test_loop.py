@@ -209,7 +209,7 @@ def test_a_plan_is_arithmetic() -> None:
     assert (made.evaluate_every, made.save_every, made.learning_rate, made.best) == (32, 32, 5e-5, "accuracy")
     assert plan(train={"steps": 7}).steps == 7 and plan(train={"steps": 7}).evaluate_every == 7
     assert plan(evaluate={"best": False}).best is None
-    assert any("25% of the training rows are longer" in note for note in made.notes)
+    assert any("25.0% of the training rows are longer" in note for note in made.notes)
 
 
 def test_a_forecast_grows_with_the_work() -> None:

@@ -149,7 +149,7 @@ def _notes(train: Sequence[Row], proof: Sequence[Row], split: str, skipped: dict
     seen = {row.text for row in train}
     shared = sum(row.text in seen for row in proof)
     if shared:
-        yield f"{shared} of the {len(proof)} proof rows ({split}) stand in train too, word for word: the scores are that much too good."
+        yield f"{shared} of the {len(proof)} proof rows ({split}) stand in train too, word for word: the scores may be too good by as much."
     for name, left_out in skipped.items():
         if left_out.count:
             rows = "row" if left_out.count == 1 else "rows"

@@ -146,11 +146,13 @@ def _one_line(error: BaseException) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers' own reports and bars off the terminal: what matters of them we say ourselves."""
-    logger = logging.getLogger("transformers")
-    before = logger.level
+    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub")]
+    before = [logger.level for logger in loggers]
     transformers.utils.logging.disable_progress_bar()
-    logger.setLevel(logging.ERROR)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
+import socket
+import urllib.parse
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +59,21 @@ def check_tokenizer(located: Located) -> None:
             f"{located.asked} has no tokenizer: none of {', '.join(_TOKENIZER_FILES[:3])} ... is in {folder}.",
             hint="Copy the tokenizer files of the base model into the folder: tokenizer.save_pretrained(FOLDER).",
         )
+
+
+def check_reachable(located: Located) -> None:
+    """Raise NotFound at once where an id is not cached and no hub answers: the hub client itself retries for a minute."""
+    if located.local:
+        return
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(located.place, "config.json"), str) or urllib.request.getproxies():
+        return  # offline the client answers at once; behind a proxy a direct connection says nothing
+    hub = urllib.parse.urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection((hub.hostname or "", hub.port or (443 if hub.scheme == "https" else 80)), timeout=10).close()
+    except OSError:
+        raise not_on_hub(located.asked, f"it is not in the local cache and {hub.hostname} cannot be reached") from None
 
 
 def not_on_hub(name: str, reason: str) -> NotFound:

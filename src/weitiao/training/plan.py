@@ -54,7 +54,7 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
     notes = list(facts.notes)
     if facts.tokens["share_past_limit"] > 0:
         notes.append(
-            f"{facts.tokens['share_past_limit']:.0%} of the training rows are longer than task.max_length={recipe.task.max_length} and lose their end."
+            f"{facts.tokens['share_past_limit']:.1%} of the training rows are longer than task.max_length={recipe.task.max_length} and lose their end."
         )
     return Plan(
         recipe=recipe.fingerprint,

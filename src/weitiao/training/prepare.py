@@ -36,6 +36,7 @@ class Prepared:
 def prepare(recipe: Recipe) -> Prepared:
     """Return what a run needs before weights. Raises every WeitiaoError that rows, tokenizer or configuration can cause."""
     located = locate.locate(recipe.model)
+    locate.check_reachable(located)
     device = device_of(recipe.train.device)
     data = inspect_rows.read(recipe)
     task, notes = data.task, list(data.notes)
