@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -72,20 +71,9 @@ def _walk(node: yaml.Node, path: str, lines: dict[str, int], where: str) -> None
             _walk(value, f"{path}.{index}", lines, where)
 
 
-def set_dotted(document: dict[str, Any], dotted: str, value: Any, *, names: Sequence[str]) -> None:
-    """Set `a.b=value` in a nested mapping; `names` are sections whose scalar form (`method: lora`) means their name."""
-    *parents, last = dotted.split(".")
-    at: Any = document
-    for depth, key in enumerate(parents):
-        child = at.get(key)
-        if isinstance(child, str) and key in names and depth == 0:
-            child = {"name": child}
-        if child is None:
-            child = {}
-        if not isinstance(child, dict):
-            raise BadValue(f"{dotted}: '{key}' holds {child!r}, which has no settings inside.", hint=f"Set {'.'.join(parents[: depth + 1])}={value!r} instead.")
-        at[key] = child
-        at = child
-    if last in names and not parents and isinstance(value, str) and isinstance(at.get(last), dict) and at[last].get("name") == value:
-        return
-    at[last] = value
+def nested(dotted: str, value: Any) -> dict[str, Any]:
+    """Return `{"a": {"b": value}}` for `a.b`."""
+    for key in reversed(dotted.split(".")):
+        value = {key: value}
+    found: dict[str, Any] = value
+    return found

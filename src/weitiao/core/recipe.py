@@ -125,8 +125,7 @@ class Recipe(Settings):
             )
         _absolute_paths(raw, folder)
         for key, value in _pairs(overrides):
-            laid: dict[str, Any] = {}
-            document.set_dotted(laid, key, value, names=tuple(COMPONENTS))
+            laid = document.nested(key, value)
             _absolute_paths(laid, Path.cwd(), source=_name(raw.get("data")))
             _lay(raw, laid)
             for place in [place for place in lines if place == key or place.startswith(f"{key}.")]:
