@@ -11,7 +11,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from weitiao.core.recipe import Recipe
-from weitiao.models import dropout, load
+from weitiao.models import attention, dropout, load
 from weitiao.parallel.single import Single
 from weitiao.training import loop, optim
 from weitiao.training.loader import Loader
@@ -21,11 +21,12 @@ WARM, COUNTED = 10, 6
 prepared = prepare(Recipe.load(sys.argv[1], overrides=sys.argv[2:]))
 recipe = prepared.recipe
 features = recipe.task.encode(prepared.data.splits.train[:4000], prepared.tokenizer)
-loader = Loader(features, recipe.task, pad_id=prepared.tokenizer.pad_id, batch_size=recipe.train.batch_size, gradient_accumulation=1, seed=1, bucketing=True)
+loader = Loader(features, recipe.task, layout=prepared.tokenizer.layout(), batch_size=recipe.train.batch_size, gradient_accumulation=1, seed=1, bucketing=True)
 for name in ("torch's dropout", "ours"):
     model = recipe.method.apply(load.weights(prepared.located, prepared.config, recipe.task.head, seed=1).model)
     if name == "ours":
         dropout.install(model)
+        attention.install(model)
     taken = loop.steps(
         model,
         recipe.task.objective(),

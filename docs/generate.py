@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import itertools
 import json
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +24,7 @@ from weitiao import errors
 from weitiao.core import registry
 from weitiao.core.component import Settings, describe
 from weitiao.core.contracts import Source, Task
-from weitiao.core.recipe import Evaluate, Recipe, Train
+from weitiao.core.recipe import Evaluate, NewModel, Recipe, Train
 from weitiao.models.locate import SHORT_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +33,9 @@ CONFORMANCE = ROOT / "tests" / "conformance"
 MARKED = re.compile(r"(<!-- generated: (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 OPEN_FOLDERS = ("sources", "tasks", "methods", "regularize")
 """Folders whose files a recipe names: the short tree shows what is in them."""
+SWITCHES = ("problem_type", "masked")
+"""Settings of a task that change its metrics."""
+GENERATED = "weitiao.metrics.generated"
 LIMITS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 
@@ -75,26 +80,80 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def tasks_and_methods(*, chinese: bool) -> str:
-    """Return the table of pairs; `yes` where the conformance tests run the pair."""
+    """Return the table of pairs, `yes` where the conformance tests run the pair, and the families of models that each task is run on."""
     tested, methods = tested_pairs(), registry.names("method")
+    pairs = {(task, method) for (task, _), found in tested.items() for method in found}
     yes, no, head = ("是", "", "任务") if chinese else ("yes", "", "task")
-    rows = [[f"`{task}`", *(yes if (task, method) in tested else no for method in methods)] for task in registry.names("task")]
-    families = ", ".join(f"`{family}`" for family in constant(ROOT / "tests" / "tiny.py", "FAMILIES"))
+    rows = [[f"`{task}`", *(yes if (task, method) in pairs else no for method in methods)] for task in registry.names("task")]
     said = (
-        f"“是”表示 `tests/conformance` 会运行这一组合，所用的微型模型属于这些家族：{families.replace(', ', '、')}。"
+        "“是”表示 `tests/conformance` 会运行这一组合，所用的微型模型属于这些家族："
         if chinese
-        else f"“yes” means that `tests/conformance` runs the pair, on tiny models of these families: {families}."
+        else "“yes” means that `tests/conformance` runs the pair, on tiny models of these families:"
     )
-    return f"{table([head, *(f'`{method}`' for method in methods)], rows)}\n\n{said}\n"
+    blocks = [table([head, *(f"`{method}`" for method in methods)], rows), said]
+    blocks.append("\n".join(_families(task, setting, found, pairs, chinese=chinese) for (task, setting), found in sorted(tested.items())))
+    return "\n\n".join(blocks) + "\n"
 
 
-def tested_pairs() -> set[tuple[str, str]]:
-    """Return the (task, method) pairs that the conformance tests run, read from their source."""
+def _families(task: str, setting: str, found: dict[str, list[str]], pairs: set[tuple[str, str]], *, chinese: bool) -> str:
+    """Return one line: the families that a task is run on, and the methods where they are not all of the task's."""
+    comma, colon, within = ("、", "：", "（仅 {}）") if chinese else (", ", ": ", " ({} only)")
+    families = comma.join(f"`{family}`" for family in dict.fromkeys(family for names in found.values() for family in names))
+    fewer = {method for known, method in pairs if known == task} != set(found)
+    only = within.format(comma.join(f"`{method}`" for method in found)) if fewer else ""
+    return f"- `{task}`{f' `{setting}`' if setting else ''}{colon}{families}{only}"
+
+
+def tested_pairs() -> dict[tuple[str, str], dict[str, list[str]]]:
+    """Return what the conformance tests run, read from their source: (task, setting that makes it another) -> method -> families."""
     tasks, methods = set(registry.names("task")), set(registry.names("method"))
     shared, of_methods, of_tasks = (CONFORMANCE / name for name in ("conftest.py", "test_methods.py", "test_tasks.py"))
     every = methods if 'registry.names("method")' in of_methods.read_text(encoding="utf-8") else words(of_methods) & methods
     fixed = (words(shared) | words(of_methods)) & tasks
-    return {(task, method) for task in fixed for method in every} | {(task, method) for task in words(of_tasks) & tasks for method in words(of_tasks) & methods}
+    pairs = {*itertools.product(fixed, every), *itertools.product(words(of_tasks) & tasks, words(of_tasks) & methods)}
+    families = list(constant(ROOT / "tests" / "tiny.py", "FAMILIES"))
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for task, method in sorted(pairs):
+        found.setdefault((task, ""), {})[method] = families
+    for task, setting, method, family in sorted(_language_model_cases(), key=lambda case: case[:3]):
+        names = found.setdefault((task, setting), {}).setdefault(method, [])
+        names += [family] if family not in names else []
+    return found
+
+
+def _language_model_cases() -> list[tuple[str, str, str, str]]:
+    """Return (task, setting, method, family) of every model that the tests of language models prepare with `case(family, task, method)`."""
+    names = runpy.run_path(str(ROOT / "tests" / "tiny_language.py"))
+    module = parsed(CONFORMANCE / "test_language_models.py")
+    for node in module.body:
+        made = node.target.id if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else getattr(node, "name", "")
+        if made in ("METHODS", "task_of"):
+            exec(compile(ast.Module([node], []), "test_language_models.py", "exec"), names)
+    found = []
+    for node in module.body:
+        if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test_"):
+            continue
+        calls = [inner for inner in ast.walk(node) if isinstance(inner, ast.Call) and getattr(inner.func, "id", "") == "case"]
+        for values in _parameters(node, names):
+            for call in calls:
+                try:
+                    family, task, *method = (_value(argument, {**names, **values}) for argument in call.args)
+                except NameError:
+                    continue  # what the test itself computes
+                chosen = (method or ["full"])[0]
+                found.append((task["name"], "masked: true" if task.get("masked") else "", chosen if isinstance(chosen, str) else chosen["name"], family))
+    return sorted(found, key=lambda case: names["EVERY"].index(case[3]))
+
+
+def _parameters(test: ast.FunctionDef, names: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the values that pytest would give a test's parameters."""
+    asked = [mark for mark in test.decorator_list if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Attribute) and mark.func.attr == "parametrize"]
+    lists = [[(_value(mark.args[0], names), value) for value in _value(mark.args[1], names)] for mark in asked]
+    yield from map(dict, itertools.product(*lists))
+
+
+def _value(node: ast.expr, names: dict[str, Any]) -> Any:
+    return eval(compile(ast.Expression(node), "conformance", "eval"), names)
 
 
 def words(path: Path) -> set[str]:
@@ -158,9 +217,14 @@ def recipe_reference() -> str:
         table(["section", "meaning"], sections),
         "`null` in the column *default* means: not set. An unknown field is an error.",
         "## model",
-        "A text: a hub id, a folder that `save_pretrained` wrote, `package:NAME` for a model inside an installed Python package, or a short name:",
+        "A text: a hub id, a folder that `save_pretrained` wrote, a .gguf file, `package:NAME` for a model inside an installed Python package, "
+        "or a short name:",
         table(["short name", "stands for"], short),
-        "A folder in a recipe file is relative to that file. Weights must be safetensors; pickle files are not opened.",
+        "A folder or file in a recipe file is relative to that file. Weights must be safetensors; pickle files are not opened. "
+        "A GGUF file is converted to safetensors once, in the cache.",
+        "### model: a new one",
+        one_line(NewModel.__doc__) + " The section then has these fields instead of a name:",
+        fields_table(NewModel),
         "## data",
         "Every source has these fields.",
         fields_table(Source),
@@ -193,18 +257,23 @@ def components(kind: str, section: str, common: type[Settings] | None) -> Iterat
         own = fields_table(found, apart_from=common)
         yield own or "No settings of its own."
         if isinstance(found, type) and issubclass(found, Task):
-            yield "Metrics, the main one first; each may stand in `evaluate.best`:"
+            generated = [f"`{metric.name}`" for metric in found.model_validate({}).metrics() if type(metric).__module__ == GENERATED]
+            apart = f" but {', '.join(generated)}, which rest on generated answers: on dev none are generated" if generated else ""
+            yield f"Metrics, the main one first; each may stand in `evaluate.best`{apart}:"
             yield table(*metrics(found))
 
 
 def metrics(task: type[Task]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the metrics of a task, one row for each kind of problem it knows."""
-    kinds = get_args(task.model_fields["problem_type"].annotation) if "problem_type" in task.model_fields else (None,)
+    """Return header and rows of the metrics of a task, one row for each value of the setting that changes them."""
+    switch = next((name for name in SWITCHES if name in task.model_fields), None)
+    values = (get_args(task.model_fields[switch].annotation) or (False, True)) if switch else (None,)
     rows = []
-    for kind in kinds:
-        made = task.model_validate({} if kind is None else {"problem_type": kind})
-        rows.append([f"`{kind or task.name}`", ", ".join(f"`{m.name}`" for m in made.metrics()) + ", `loss`"])
-    return ["problem_type", "metrics"], rows
+    for value in values:
+        made = task.model_validate({switch: value} if switch else {})
+        names = dict.fromkeys([*(metric.name for metric in made.metrics()), "loss"])
+        said = task.name if switch is None else value if isinstance(value, str) else json.dumps(value)
+        rows.append([f"`{said}`", ", ".join(f"`{name}`" for name in names)])
+    return [switch or "task", "metrics"], rows
 
 
 def fields_table(kind: type[Settings], *, apart_from: type[Settings] | None = None) -> str:

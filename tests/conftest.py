@@ -48,6 +48,25 @@ def tiny_bert(tiny: Callable[[str], Path]) -> Path:
     return tiny("bert")
 
 
+@pytest.fixture(scope="session")
+def tiny_chat_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of a tiny llama tuned on 40 short conversations; some are longer than max_length. Its run folder is the parent."""
+    import tiny_language
+    import weitiao
+
+    root = tmp_path_factory.mktemp("chat")
+    (root / "chat.json").write_text(json.dumps(tiny_language.dialogues(40)), encoding="utf-8")
+    report = weitiao.train(
+        model=str(tiny_language.build(root / "model", "llama")),
+        data={"name": "json", "train": str(root / "chat.json")},
+        task={"name": "chat", "max_length": 64, "max_new_tokens": 16, "generate_rows": 3},
+        method="full",
+        train={"steps": 80, "batch_size": 8, "learning_rate": 1e-2, "dtype": "fp32", "device": "cpu"},
+        out=root / "run",
+    )
+    return Path(report["artifact"])
+
+
 @pytest.fixture
 def reviews(tmp_path: Path) -> Path:
     """200 short texts with two labels."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-FAMILIES = ("bert", "roberta", "deberta", "llama")
+FAMILIES = ("bert", "roberta", "deberta", "llama", "gemma3")
 
 GOOD = ["good", "fine", "great", "lovely", "nice", "superb", "warm", "bright"]
 BAD = ["bad", "poor", "awful", "dull", "weak", "cold", "grim", "flat"]
@@ -41,7 +41,7 @@ def build_tiny(folder: Path, family: str) -> Path:
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *FILLER, *GOOD, *BAD, *map(str, range(100))]
     words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(dict.fromkeys(vocabulary))}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    if family != "llama":
+    if family not in ("llama", "gemma3"):
         words.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=64
@@ -63,6 +63,11 @@ def build_tiny(folder: Path, family: str) -> Path:
             transformers.DebertaV2Config,
             transformers.DebertaV2Model,
             {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16, "position_biased_input": False, "type_vocab_size": 0},
+        ),
+        "gemma3": (
+            transformers.Gemma3TextConfig,
+            transformers.Gemma3TextModel,
+            {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16, "query_pre_attn_scalar": 8, "bos_token_id": 2, "eos_token_id": 3},
         ),
         "llama": (transformers.LlamaConfig, transformers.LlamaModel, {"num_key_value_heads": 2, "bos_token_id": 2, "eos_token_id": 3}),
     }

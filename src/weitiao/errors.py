@@ -2,7 +2,7 @@
 
 WeitiaoError            each carries a hint; the CLI prints "error: ..." and "hint: ..." and exits with the branch's code
 ├── RecipeError   (2)   UnknownComponent, UnknownSetting, BadValue, Conflict
-├── DataError     (3)   MissingFile, MissingColumn, BadRow, EmptySplit
+├── DataError     (3)   MissingFile, MissingColumn, BadRow, TooLong, EmptySplit
 ├── ModelError    (4)   NotFound, WrongHead, NoPadToken, NoTargets
 ├── MachineError  (5)   MissingExtra, NoDevice, OutOfMemory
 ├── TrainingError (6)   Diverged, ResumeMismatch, Interrupted, Occupied
@@ -81,6 +81,10 @@ class MissingColumn(DataError):
 
 class BadRow(DataError):
     """One row, or several, cannot be used; the message names file, line and field."""
+
+
+class TooLong(DataError):
+    """A row does not fit, and the settings say to stop then."""
 
 
 class EmptySplit(DataError):

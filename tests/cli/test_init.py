@@ -31,7 +31,7 @@ def test_the_recipe_loads_and_its_paths_are_relative_to_it(data: Path, capsys: p
     assert init(Path("../data/train.csv"), None, None, False, False) == 0
     text = Path("train.yaml").read_text()
     assert "train: ../data/train.csv" in text and "dev: ../data/dev.csv  # lies beside it" in text
-    assert "# test: half of dev is held back" in text and "learning_rate: 5e-5" in text
+    assert "# test: half of dev is held back" in text and "learning_rate" not in text
     recipe = Recipe.load("train.yaml")
     assert recipe.model == "minilm" and recipe.method.name == "full" and recipe.train.epochs == 10 and recipe.train.seed == 1
     assert Path(recipe.data.train or "").resolve() == data / "train.csv" and Path(recipe.data.dev or "").resolve() == data / "dev.csv"
@@ -57,6 +57,24 @@ def test_the_json_is_one_document(data: Path, capsys: pytest.CaptureFixture[str]
     assert {"data.text", "data.label", "data.header", "task.max_length", "model"} <= {g["what"] for g in report["guesses"]}
     assert all(set(g) == {"what", "value", "why"} and g["why"] for g in report["guesses"])
     assert Recipe.load(report["recipe"]).data.train
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "task", "said"),
+    [
+        ("talk.json", [{"instruction": f"Why {n}?", "output": f"Because of {n}."} for n in range(30)], "chat", "a small English chat model"),
+        ("zh.jsonl", [{"instruction": f"为什么{n}？", "output": f"因为它是{n}。"} for n in range(30)], "chat", "gemma3-270m knows more languages"),
+        ("book.txt", "It was a dark night, and it rained.\nNobody spoke.\n" * 99, "language_modeling", "a small English decoder"),
+        ("zh.txt", "夜色很深，雨下得很大。他站在门口。\n" * 99, "language_modeling", "gemma3-270m knows more languages"),
+    ],
+)
+def test_recipes_for_language_models_load_and_name_a_model_that_can(data: Path, name: str, content: object, task: str, said: str) -> None:
+    (data / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    init(data / name, Path("r.yaml"), None, False, True)
+    text, recipe = Path("r.yaml").read_text(), Recipe.load("r.yaml")
+    assert (recipe.model, recipe.task.name, recipe.method.name) == ("smollm2-135m", task, "lora") and said in text
+    assert recipe.train.learning_rate is None, "the method's own default applies"
+    assert sum(bool(line.partition("#")[0].strip()) for line in text.splitlines()) <= 15
 
 
 def test_nothing_is_replaced_unless_forced(data: Path) -> None:

@@ -16,13 +16,14 @@ from tiny import FAMILIES
 from weitiao.core import registry
 from weitiao.core.contracts import Capability
 from weitiao.evaluation.predict import outputs
-from weitiao.models import dropout, load
+from weitiao.models import attention, dropout, load
 from weitiao.parallel.single import Single
 from weitiao.training import loop, optim
 from weitiao.training.loader import Loader
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "layers": [{}, {"first": 1}, {"range": [1, 1], "embeddings": True}, {"pattern": "query|q_proj"}, {"last": 3, "head": False}]
+    "lora": [{}, {"r": 4, "use_rslora": True, "target_modules": r".*(query|q_proj|in_proj|query_proj)"}],
+    "layers": [{}, {"first": 1}, {"range": [1, 1], "embeddings": True}, {"pattern": "query|q_proj"}, {"last": 3, "head": False}],
 }
 """Settings worth trying besides the defaults."""
 CASES = [{"name": name, **settings} for name in registry.names("method") for settings in VARIANTS.get(name, [{}])]
@@ -39,12 +40,12 @@ def features_of(prepared: Any, count: int = 16) -> list[Any]:
 
 
 def said(prepared: Any, model: torch.nn.Module, features: list[Any]) -> torch.Tensor:
-    return outputs(model, prepared.recipe.task, features, pad_id=prepared.tokenizer.pad_id, strategy=CPU, batch_size=8).values
+    return outputs(model, prepared.recipe.task, features, layout=prepared.tokenizer.layout(), strategy=CPU, batch_size=8).values
 
 
 def train(prepared: Any, model: torch.nn.Module, features: list[Any], *, steps: int, rate: float = 1e-2) -> list[float]:
     recipe = prepared.recipe
-    loader = Loader(features, recipe.task, pad_id=prepared.tokenizer.pad_id, batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)
+    loader = Loader(features, recipe.task, layout=prepared.tokenizer.layout(), batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)
     optimizer = optim.optimizer(recipe.method.groups(model), recipe.train)
     done = loop.steps(
         model,
@@ -88,6 +89,7 @@ def test_the_output_is_unchanged_at_the_start_where_the_method_says_so(prepared:
     before = said(made, model, features)
     model = made.recipe.method.apply(model)
     dropout.install(model)
+    attention.install(model)
     made.recipe.method.training_mode(model)
     assert torch.equal(said(made, model, features), before)
 
@@ -110,19 +112,25 @@ def test_what_is_saved_predicts_the_same_in_a_fresh_process_with_plain_transform
             made = prepared(family, method=method)
             model = made.recipe.method.apply(model_of(made))
             dropout.install(model)
+            attention.install(model)
             features = features_of(made, 8)
             train(made, model, features, steps=3)
             folder = tmp_path / f"{family}-{number}"
             made.recipe.method.save(model, folder)
-            expected[str(folder / "model")] = {"ids": [f.input_ids for f in features], "logits": said(made, model, features).tolist()}
-            again = said(made, made.recipe.method.load(folder, made.recipe.task.head), features)
+            kind = "adapter" if Capability.ADAPTER in made.recipe.method.can else "model"
+            expected[str(folder / kind)] = {"ids": [f.input_ids for f in features], "logits": said(made, model, features).tolist()}
+            opened = made.recipe.method.load(folder, made.recipe.task.head)
+            made.tokenizer.suit(opened)
+            again = said(made, opened, features)
             torch.testing.assert_close(again, said(made, model, features), rtol=0, atol=1e-5)
     (tmp_path / "expected.json").write_text(json.dumps(expected))
     code = """
 import json, sys, torch
+from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoModelForSequenceClassification
 for folder, case in json.load(open(sys.argv[1])).items():
-    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    kind = AutoPeftModelForSequenceClassification if folder.endswith("adapter") else AutoModelForSequenceClassification
+    model = kind.from_pretrained(folder, num_labels=len(case["logits"][0])).eval()
     for ids, logits in zip(case["ids"], case["logits"]):
         with torch.no_grad():
             got = model(input_ids=torch.tensor([ids])).logits[0]

@@ -70,7 +70,7 @@ def test_splitting_a_step_into_micro_batches_does_not_change_the_gradient(case: 
             loader = Loader(
                 features[:12],
                 made.recipe.task,
-                pad_id=made.tokenizer.pad_id,
+                layout=made.tokenizer.layout(),
                 batch_size=batch_size,
                 gradient_accumulation=accumulation,
                 seed=3,
@@ -88,9 +88,9 @@ def test_splitting_a_step_into_micro_batches_does_not_change_the_gradient(case: 
 @pytest.mark.parametrize("task", TASKS, ids=IDS)
 def test_padding_and_batch_order_change_nothing(case: Callable[..., Any], family: str, task: dict[str, Any]) -> None:
     made, model, features = case(family, task)
-    alone = outputs(model, made.recipe.task, features, pad_id=made.tokenizer.pad_id, strategy=CPU, batch_size=1)
-    together = outputs(model, made.recipe.task, features, pad_id=made.tokenizer.pad_id, strategy=CPU, batch_size=len(features))
-    backwards = outputs(model, made.recipe.task, features[::-1], pad_id=made.tokenizer.pad_id, strategy=CPU, batch_size=7)
+    alone = outputs(model, made.recipe.task, features, layout=made.tokenizer.layout(), strategy=CPU, batch_size=1)
+    together = outputs(model, made.recipe.task, features, layout=made.tokenizer.layout(), strategy=CPU, batch_size=len(features))
+    backwards = outputs(model, made.recipe.task, features[::-1], layout=made.tokenizer.layout(), strategy=CPU, batch_size=7)
     torch.testing.assert_close(together.values, alone.values, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(backwards.values.flip(0), alone.values, rtol=1e-4, atol=1e-5)
     assert together.loss == pytest.approx(alone.loss, rel=1e-4)
@@ -100,7 +100,7 @@ def test_padding_and_batch_order_change_nothing(case: Callable[..., Any], family
 def test_targets_survive_encoding_collating_and_decoding(case: Callable[..., Any], task: dict[str, Any]) -> None:
     made, _, features = case("bert", task)
     fitted, rows = made.recipe.task, made.data.splits.train
-    batch = fitted.collate(features, made.tokenizer.pad_id)
+    batch = fitted.collate(features, made.tokenizer.layout())
     assert batch.rows == tuple(row.id for row in rows)
     assert batch.tokens == sum(len(f) for f in features) == int(batch.inputs["attention_mask"].sum())
     kind = fitted.problem_type
@@ -111,14 +111,15 @@ def test_targets_survive_encoding_collating_and_decoding(case: Callable[..., Any
         if kind.startswith("multi")
         else torch.eye(len(fitted.labels))[batch.targets] * 20
     )
-    decoded = [p.value for p in fitted.decode(perfect, features)]
+    found = fitted.decode(perfect, features, rows)
+    decoded = [p.value for p in found]
     for value, row in zip(decoded, rows, strict=True):
         assert (
             (set(value) == set(row.target)) if kind.startswith("multi") else value == pytest.approx(row.target) if kind == "regression" else value == row.target
         )
     for metric in fitted.metrics():
         best = 1.0 if metric.higher_is_better else 0.0
-        value = float(metric.value(score.total(metric.statistics(decoded, [row.target for row in rows]))))
+        value = float(metric.value(score.total(metric.statistics(found, [row.target for row in rows]))))
         assert value == pytest.approx(best, abs=1e-6)
 
 
@@ -127,7 +128,7 @@ def test_targets_survive_encoding_collating_and_decoding(case: Callable[..., Any
 def test_eight_rows_can_be_learnt_by_heart(case: Callable[..., Any], family: str, task: dict[str, Any]) -> None:
     made, model, features = case(family, task)
     few = features[:8]
-    loader = Loader(few, made.recipe.task, pad_id=made.tokenizer.pad_id, batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)
+    loader = Loader(few, made.recipe.task, layout=made.tokenizer.layout(), batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)
     optimizer = optim.optimizer(made.recipe.method.groups(model), made.recipe.train)
     for _ in loop.steps(
         model,
@@ -143,7 +144,9 @@ def test_eight_rows_can_be_learnt_by_heart(case: Callable[..., Any], family: str
         max_grad_norm=1.0,
     ):
         pass
-    predictions = made.recipe.task.decode(outputs(model, made.recipe.task, few, pad_id=0, strategy=CPU, batch_size=8).values, few)
+    predictions = made.recipe.task.decode(
+        outputs(model, made.recipe.task, few, layout=made.tokenizer.layout(), strategy=CPU, batch_size=8).values, few, made.data.splits.train[:8]
+    )
     targets = {row.id: row.target for row in made.data.splits.train}
     for prediction in predictions:
         target = targets[prediction.id]

@@ -90,7 +90,7 @@ def test_yaml_words_stay_words_and_exponents_are_numbers(tmp_path: Path) -> None
         ("model: a\n  data: b\n", "r.yaml:2: this is not valid YAML"),
         ("- 1\n", "expected sections"),
         ("", "expected sections"),
-        ("model: {a: 1}\ndata: {name: csv}\ntask: text_classification\n", "model: expected text"),
+        ("model: {a: 1}\ndata: {name: csv}\ntask: text_classification\n", "model.a: model has no setting 'a'"),
         ("model: m\ndata: 3\ntask: text_classification\n", "data: expected a name and settings, got 3"),
         ("model: m\ntask: text_classification\n", "data: missing"),
         ("model: m\ndata: csv\ntask: text_classification\ntrain: {batch_size: many}\n", "train.batch_size: expected whole number, got 'many'"),

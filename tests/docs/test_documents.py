@@ -1,7 +1,7 @@
 """The documents are true: what they show runs, what is generated is up to date, both languages say the same.
 
 Commands that are plain `weitiao ...` are run inside this process, which saves the seconds it takes to import torch;
-everything else is run by bash. A tiny random model stands where `minilm` is looked for.
+everything else is run by bash. Tiny random models stand where `minilm` and `smollm2-135m` are looked for.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from weitiao.core.report import digits_of
 from weitiao.evaluation import page
 from weitiao.evaluation.page import words
 
@@ -379,7 +380,7 @@ def test_charts_take_their_colours_from_the_page_and_ids_are_unique(report):
     ("value", "shown"), [(0.0004, "0.000400"), (0.04, "0.0400"), (0.97, "0.970"), (12.346, "12.35"), (123.4, "123.4"), (45678.9, "45,679")]
 )
 def test_decimals_follow_the_size_of_the_metric(value, shown):
-    assert words.decimal(value, words.digits_of([value])) == shown
+    assert words.decimal(value, digits_of([value])) == shown
 
 
 def test_proof_rows_that_are_part_of_a_split_have_a_line_of_their_own(report):

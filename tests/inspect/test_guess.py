@@ -40,7 +40,7 @@ def test_a_plain_csv_needs_no_settings_but_text_and_label(tmp_path: Path) -> Non
     found = guess(path)
     assert found.data == {"name": "csv", "train": str(path), "text": "sentence", "label": "mood"}
     assert found.task == {"name": "text_classification", "problem_type": "single_label_classification", "max_length": 64}
-    assert found.train == {"epochs": 10, "batch_size": 32, "learning_rate": 5e-5, "seed": 1}
+    assert found.train == {"epochs": 10, "batch_size": 32, "seed": 1}
     assert found.records == 40 and not found.foreign
     assert all(reason.why for reason in found.reasons)
 
@@ -222,6 +222,116 @@ def test_a_chinese_character_counts_as_a_token(tmp_path: Path) -> None:
     assert guess(write(tmp_path / "a.csv", [("text", "label"), *rows])).task["max_length"] == 128
 
 
+# ---------------------------------------------------------------- conversations and plain text
+
+
+def objects(path: Path, rows: list[dict[str, Any]], *, lines: bool) -> Path:
+    path.write_text("\n".join(map(json.dumps, rows)) if lines else json.dumps(rows, indent=1))
+    return path
+
+
+def talk(question: str, answer: str, role: str = "role", content: str = "content") -> list[dict[str, str]]:
+    asks, says = ("user", "assistant") if role == "role" else ("human", "gpt")
+    return [{role: asks, content: question}, {role: says, content: answer}]
+
+
+ASKED = [(f"What is thing {n} good for?", f"Thing {n} is good for {n} uses, and more of them.") for n in range(30)]
+TALKS = {
+    "messages": [{"id": n, "messages": talk(*pair)} for n, pair in enumerate(ASKED)],
+    "sharegpt": [{"conversations": talk(*pair, "from", "value"), "system": "", "tools": ""} for pair in ASKED],
+    "alpaca": [{"instruction": q, "input": "", "output": a} for q, a in ASKED],
+    "alpaca of one instruction": [{"instruction": "Answer.", "input": q, "output": a} for q, a in ASKED],
+    "completion": [{"prompt": q, "completion": a} for q, a in ASKED],
+    "response": [{"prompt": q, "response": a, "source": "x"} for q, a in ASKED],
+    "answer": [{"question": q, "answer": a} for q, a in ASKED],
+}
+
+
+@pytest.mark.parametrize("lines", [True, False], ids=["lines", "array"])
+@pytest.mark.parametrize("kind", TALKS)
+def test_conversations_become_a_chat(tmp_path: Path, kind: str, lines: bool) -> None:
+    path = objects(tmp_path / "talk.json", TALKS[kind], lines=lines)
+    found = guess(path)
+    assert found.data == {"name": "json", "train": str(path)}
+    assert found.task == {"name": "chat", "max_length": 256} and found.method == {"name": "lora"}
+    assert found.train == {"epochs": 3, "batch_size": 16, "seed": 1}
+    assert found.records == 30 and not found.foreign and "each holds" in why(found, "task.name")
+
+
+def test_an_instruction_with_a_class_as_its_output_stays_a_classification(tmp_path: Path) -> None:
+    rows = [{"instruction": "Judge the film.", "input": text, "output": label} for text, label in PAIRS]
+    found = guess(objects(tmp_path / "a.json", rows, lines=True))
+    assert found.task["name"] == "text_classification" and found.data["label"] == "output"
+
+
+def test_a_label_beside_question_and_answer_is_the_label(tmp_path: Path) -> None:
+    rows = [{"prompt": q, "response": a, "category": "abc"[n % 3]} for n, (q, a) in enumerate(ASKED)]
+    assert guess(objects(tmp_path / "a.json", rows, lines=True)).data["label"] == "category"
+
+
+@pytest.mark.parametrize("extra", [{"chosen": "a", "rejected": "b"}, {"label": True}])
+def test_answers_that_are_judged_are_no_chat(tmp_path: Path, extra: dict[str, Any]) -> None:
+    rows = [{"messages": talk(*pair), **extra} for pair in ASKED]
+    with pytest.raises(WeitiaoError):
+        guess(objects(tmp_path / "a.json", rows, lines=True))
+
+
+def test_conversations_that_training_would_stop_at_are_pointed_out(tmp_path: Path) -> None:
+    path = objects(tmp_path / "a.jsonl", [*TALKS["messages"], {"messages": talk("why?", "")}], lines=True)
+    assert f"{path}:31: messages[2]: the answer is empty" in why(guess(path), "data.bad_rows")
+
+
+def test_dev_and_test_of_conversations_lie_beside(tmp_path: Path) -> None:
+    for name in ("train", "dev", "test"):
+        objects(tmp_path / f"{name}.json", TALKS["alpaca"], lines=False)
+    objects(tmp_path / "test.json", [{"text": "x"}], lines=False)
+    found = guess(tmp_path / "train.json")
+    assert found.data["dev"] == str(tmp_path / "dev.json") and "test" not in found.data
+    assert "no conversation is found" in why(found, "data.test")
+
+
+@pytest.mark.parametrize(("words", "length"), [(30, 256), (300, 512), (5000, 2048)])
+def test_max_length_holds_nearly_all_conversations(tmp_path: Path, words: int, length: int) -> None:
+    rows = [{"prompt": q, "completion": a + " word" * words} for q, a in ASKED]
+    assert guess(objects(tmp_path / "a.json", rows, lines=True)).task["max_length"] == length
+
+
+PROSE = "It was a dark night, and the rain fell in torrents; except at times, when it was checked by wind.\n\nThen he spoke.\n"
+
+
+@pytest.mark.parametrize("name", ["book.txt", "book.md", "book"])
+def test_prose_becomes_language_modeling(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(PROSE * 400)
+    found = guess(path)
+    assert found.data == {"name": "text", "train": str(path), "block_characters": 200}
+    assert found.task == {"name": "language_modeling", "max_length": 512, "end_token": False} and found.method == {"name": "lora"}
+    assert found.records >= 150 and found.size.endswith("blocks of text")
+
+
+def test_chinese_prose_in_its_own_encoding_is_text_too(tmp_path: Path) -> None:
+    path = tmp_path / "book.txt"
+    path.write_bytes(("夜色很深，雨下得很大。他站在门口，没有说话。\n" * 200).encode("gb18030"))
+    found = guess(path)
+    assert found.data["name"] == "text" and found.data["encoding"] == "gb18030" and found.foreign
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["word\n" * 500, "a short note, no more.\n", "".join(f"sentence number {n}\tSatz Nummer {n}\n" for n in range(200))],
+    ids=["a list of words", "a note", "pairs of sentences"],
+)
+def test_what_is_no_prose_is_not_taken_for_it(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.txt").write_text(content)
+    with pytest.raises(WeitiaoError):
+        guess(tmp_path / "a.txt")
+
+
+def test_a_text_file_with_labels_stays_a_classification(tmp_path: Path) -> None:
+    found = guess(write(tmp_path / "train.txt", PAIRS, sep="\t"))
+    assert found.task["name"] == "text_classification"
+
+
 # ---------------------------------------------------------------- dev and test beside it
 
 
@@ -348,13 +458,45 @@ def test_real_classification_data_is_guessed_right(name: str) -> None:
     assert found.foreign == name.startswith(("chn", "thuc", "continual_zh")) and not any(reason.what == "data.bad_rows" for reason in found.reasons)
 
 
+LANGUAGE: dict[str, tuple[str, bool, str | None, str | None]] = {
+    # file: (task, foreign, dev, test)
+    "alpaca_demo/alpaca_en_demo.json": ("chat", False, None, None),
+    "alpaca_demo/alpaca_zh_demo.json": ("chat", True, None, None),
+    "sharegpt_multiturn/sharegpt_zh.jsonl": ("chat", True, None, None),
+    "medical_sft_zh/medical_sft.jsonl": ("chat", True, None, None),
+    "toolcall_glaive/glaive_toolcall_en_demo.json": ("chat", False, None, None),
+    "gsm8k/train.jsonl": ("chat", False, "dev.jsonl", "test.jsonl"),
+    "ptb/ptb.valid.txt": ("language_modeling", False, None, None),
+    "tinyshakespeare/input.txt": ("language_modeling", False, None, None),
+    "wikitext2/valid.txt": ("language_modeling", False, None, None),
+}
+
+
+@pytest.mark.field
+@pytest.mark.skipif(not DATA.is_dir(), reason="the development data (shared/data) is not on this machine")
+@pytest.mark.parametrize("name", LANGUAGE)
+def test_real_conversations_and_texts_are_guessed_right(name: str) -> None:
+    task, foreign, dev, test = LANGUAGE[name]
+    found = guess(DATA / name)
+    assert (found.task["name"], found.foreign, found.method) == (task, foreign, {"name": "lora"})
+    assert [Path(found.data[split]).name if split in found.data else None for split in ("dev", "test")] == [dev, test]
+
+
 @pytest.mark.field
 @pytest.mark.skipif(not DATA.is_dir(), reason="the development data (shared/data) is not on this machine")
 @pytest.mark.parametrize(
     "name",
     [
-        *("gsm8k/train.jsonl", "csl_title_zh/train.tsv", "tatoeba_en_zh/train.txt", "dialogsum/train.jsonl", "scitldr/train.jsonl", "cmrc2018/train.json"),
-        *("alpaca_demo/alpaca_zh_demo.json", "weibo_ner/weiboNER_2nd_conll.train", "wnut17/wnut17train.conll", "ptb/ptb.valid.txt", "sst2/test.tsv"),
+        *(
+            "kdconv_travel/train.json",
+            "preference_dpo/dpo_en_demo.json",
+            "csl_title_zh/train.tsv",
+            "tatoeba_en_zh/train.txt",
+            "dialogsum/train.jsonl",
+            "scitldr/train.jsonl",
+            "cmrc2018/train.json",
+        ),
+        *("weibo_ner/weiboNER_2nd_conll.train", "wnut17/wnut17train.conll", "sst2/test.tsv"),
         *("movielens_small/ratings.csv", "preference_kto/kto_en_demo.json", "multi30k_en_de/train.en.gz", "ag_news/classes.txt", "banking77/categories.json"),
     ],
 )

@@ -13,7 +13,7 @@ import transformers
 from tiny import FAMILIES
 from weitiao.core.contracts import Head
 from weitiao.errors import ModelError, NotFound
-from weitiao.models import dropout, load, locate, precision
+from weitiao.models import attention, dropout, load, locate, precision
 from weitiao.models.anatomy import anatomy
 from weitiao.models.tokens import Tokenizer, positions
 from weitiao.parallel.single import Single
@@ -189,6 +189,7 @@ def test_cpu_dropout_drops_its_share_keeps_the_mean_and_follows_the_seed() -> No
 def test_attention_with_cpu_dropout_is_the_models_own_without_it(tiny: Callable[[str], Path], family: str) -> None:
     plain, ours = loaded(tiny(family)).model, loaded(tiny(family)).model
     dropout.install(ours)
+    assert attention.install(ours)
     batch: dict[str, Any] = {"input_ids": torch.randint(4, 40, (4, 10)), "attention_mask": torch.ones(4, 10, dtype=torch.long)}
     batch["attention_mask"][1, 6:] = 0
     torch.testing.assert_close(ours.eval()(**batch).logits, plain.eval()(**batch).logits)

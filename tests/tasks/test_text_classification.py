@@ -106,7 +106,7 @@ def test_a_threshold_decides_which_labels_are_given() -> None:
     values = torch.tensor([[0.5, -0.5]])
     for threshold, expected in ((0.5, ["a"]), (0.3, ["a", "b"]), (0.9, [])):
         task = TextClassification(problem_type="multi_label_classification", labels=["a", "b"], threshold=threshold)
-        assert task.decode(values, [Features("r", [1])])[0].value == expected
+        assert task.decode(values, [Features("r", [1])], [Row("r", "")])[0].value == expected
 
 
 def test_the_majority_is_the_best_blind_guess() -> None:

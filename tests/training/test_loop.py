@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import weitiao
-from weitiao.core.contracts import Features, Loss, Term
+from weitiao.core.contracts import Features, Layout, Loss, Term
 from weitiao.core.recipe import Recipe
 from weitiao.errors import Diverged
 from weitiao.inspect.forecast import Body
@@ -40,7 +40,7 @@ def test_an_epoch_sees_every_row_once_in_steps_of_the_right_size(lengths: list[i
     task = TextClassification(labels=["a", "b"])
 
     def loader(seed: int) -> Loader:
-        return Loader(features, task, pad_id=0, batch_size=batch_size, gradient_accumulation=accumulation, seed=seed, bucketing=bucketing)
+        return Loader(features, task, layout=Layout(0), batch_size=batch_size, gradient_accumulation=accumulation, seed=seed, bucketing=bucketing)
 
     made = loader(1)
     seen = [[row for batch in made.step(step) for row in batch.rows] for step in range(2 * made.steps_per_epoch)]
@@ -57,12 +57,12 @@ def test_bucketing_pads_little_and_epochs_differ() -> None:
     task = TextClassification(labels=["a", "b"])
 
     def waste(bucketing: bool) -> float:
-        made = Loader(features, task, pad_id=0, batch_size=16, gradient_accumulation=2, seed=1, bucketing=bucketing)
+        made = Loader(features, task, layout=Layout(0), batch_size=16, gradient_accumulation=2, seed=1, bucketing=bucketing)
         batches = [batch for step in range(made.steps_per_epoch) for batch in made.step(step)]
         return sum(b.inputs["input_ids"].numel() for b in batches) / sum(b.tokens for b in batches)
 
     assert waste(True) < 1.1 < 1.8 < waste(False)
-    made = Loader(features, task, pad_id=0, batch_size=16, gradient_accumulation=1, seed=1, bucketing=True)
+    made = Loader(features, task, layout=Layout(0), batch_size=16, gradient_accumulation=1, seed=1, bucketing=True)
     assert made.step(0)[0].rows != made.step(made.steps_per_epoch)[0].rows
 
 
@@ -74,7 +74,7 @@ def begun(recipe_dict: dict[str, Any]) -> Callable[..., Any]:
         made = prepare(Recipe.load({**recipe_dict, **sections}))
         model = made.recipe.method.apply(load.weights(made.located, made.config, made.recipe.task.head, seed=1).model)
         features = made.recipe.task.encode(made.data.splits.train, made.tokenizer)
-        loader = Loader(features, made.recipe.task, pad_id=0, batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)
+        loader = Loader(features, made.recipe.task, layout=Layout(0), batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)
         return made, model, loader, optim.optimizer(made.recipe.method.groups(model), made.recipe.train)
 
     return begin
@@ -187,7 +187,7 @@ def test_the_loop_takes_the_same_steps_however_a_step_is_cut(begun: Callable[...
     def trained(batch_size: int, accumulation: int) -> dict[str, torch.Tensor]:
         weighted = {"name": "text_classification", "max_length": 32, "class_weights": {"pos": 3.0}}
         made, model, loader, optimizer = begun(task=weighted, train={"dropout": 0.0, "optimizer": "sgd", "momentum": 0.0})
-        cut = Loader(loader.features, made.recipe.task, pad_id=0, batch_size=batch_size, gradient_accumulation=accumulation, seed=1, bucketing=True)
+        cut = Loader(loader.features, made.recipe.task, layout=Layout(0), batch_size=batch_size, gradient_accumulation=accumulation, seed=1, bucketing=True)
         go(made, model, cut, optimizer, steps=4, regularizers=[L2(weight=0.01)])
         return {name: p.detach() for name, p in model.named_parameters()}
 
@@ -200,11 +200,12 @@ def test_the_loop_takes_the_same_steps_however_a_step_is_cut(begun: Callable[...
 FACTS = Facts(
     data="d",
     rows={"train": 1000, "dev": 100, "test": 100},
+    windows=1000,
     split="test",
     split_said="",
     selected_on_same_rows=False,
     metric="accuracy",
-    tokens={"mean": 20, "p95": 40, "longest": 60, "share_past_limit": 0.25, "sampled_rows": 1000},
+    tokens={"mean": 20, "p95": 40, "longest": 60, "share_past_limit": 0.25},
     body=Body(parameters=20_000_000, trainable=20_000_000, in_layers=10_000_000, trained_depth=1.0, width=384, layers=6, heads=12),
     device="cpu",
     dtype="fp32",

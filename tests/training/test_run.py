@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import tiny_language
 import weitiao
 from tiny import sentences, write_csv
 from weitiao.core.events import Saved, Stepped
@@ -106,6 +107,56 @@ def test_a_run_killed_at_any_step_goes_on_to_the_same_bits(small: dict[str, Any]
         assert resumed["tokens_seen"] == whole["tokens_seen"] and resumed["best_step"] == whole["best_step"]
         assert resumed["curves"]["train_loss"] == whole["curves"]["train_loss"]
         assert resumed["metrics"] == whole["metrics"]
+
+
+@pytest.fixture(scope="module")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_language.build(tmp_path_factory.mktemp("language") / "llama", "llama")
+
+
+LANGUAGE: dict[str, dict[str, Any]] = {
+    "chat, lora, packed": {
+        "task": {"name": "chat", "max_length": 96, "generate_rows": 2, "max_new_tokens": 4},
+        "method": {"name": "lora", "r": 2, "lora_dropout": 0.2},
+        "packing": True,
+    },
+    "chat, lora, padded": {
+        "task": {"name": "chat", "max_length": 96, "generate_rows": 0},
+        "method": {"name": "lora", "r": 2, "lora_dropout": 0.2},
+        "packing": False,
+    },
+    "text, dropout": {"task": {"name": "language_modeling", "max_length": 24, "overlap": 4}, "method": {"name": "full"}, "packing": None, "dropout": 0.2},
+}
+
+
+@pytest.mark.parametrize("name", LANGUAGE)
+def test_a_language_model_killed_at_any_step_goes_on_to_the_same_bits(small: dict[str, Any], tiny_llama: Path, tmp_path: Path, name: str) -> None:
+    case = dict(LANGUAGE[name])
+    chat = case["task"]["name"] == "chat"
+    rows = tiny_language.dialogues(90) if chat else [{"text": text} for text in tiny_language.texts(60)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    dropout = {"dropout": case["dropout"]} if "dropout" in case else {}
+    small |= {
+        "model": str(tiny_llama),
+        "data": {"name": "json", "train": str(tmp_path / "rows.jsonl")},
+        "task": case["task"],
+        "method": case["method"],
+        "evaluate": {"every": 3, "patience": None},
+        "train": {"epochs": 1, "batch_size": 12, "device": "cpu", "dtype": "fp32", "save_every": 2, "packing": case["packing"], **dropout},
+    }
+    whole = weitiao.train(small, out="whole")
+    file = "adapter/adapter_model.safetensors" if case["method"]["name"] == "lora" else "model/model.safetensors"
+    expected = load_file(Path(whole["artifact"]) / file)
+    assert whole["steps"] >= 4
+    assert json.loads(Path("whole/plan.json").read_text())["packing"] is (case["packing"] is not False)
+    for step in (1, 3, whole["steps"]):  # before the first checkpoint, between two, behind the last
+        with pytest.raises(PowerCut):
+            weitiao.train(small, out=f"cut-{step}", recorders=[at_step(step, PowerCut)])
+        resumed = weitiao.train(small, out=f"cut-{step}")
+        found = load_file(Path(resumed["artifact"]) / file)
+        assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected), f"killed at step {step}"
+        assert resumed["metrics"] == whole["metrics"] and resumed["curves"]["train_loss"] == whole["curves"]["train_loss"]
+        assert resumed["tokens_seen"] == whole["tokens_seen"]
 
 
 def test_a_run_cut_while_saving_goes_on_from_the_checkpoint_before(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,30 +68,54 @@ def evaluate(
 def predict(
     artifact: ArtifactFolder,
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="CSV, TSV, JSON or JSON lines; - or nothing reads texts or JSON objects, one per line, from stdin.")
-    ] = "-",
+        Optional[str],
+        typer.Argument(metavar="[FILE]", help="CSV, TSV, JSON or JSON lines; - or nothing reads texts or JSON objects, one per line, from stdin."),
+    ] = None,
     out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Write here instead of stdout.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Talk with the model, in the terminal or with one message per line of stdin.")] = False,
+    system: Annotated[Optional[str], typer.Option(metavar="TEXT", help="System prompt of the conversation (--chat).")] = None,
+    temperature: Annotated[Optional[float], typer.Option(min=0, max=5, help="0: the most probable token each time; above: drawn (--chat).")] = None,
+    max_new_tokens: Annotated[Optional[int], typer.Option(min=1, help="Longest answer in tokens (--chat).")] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Predict rows of a file or of stdin; one JSON object per line comes out."""
+    """Predict rows of a file or of stdin, one JSON object per line; or talk with a tuned chat model."""
+    from weitiao.errors import Conflict
+
+    given = {"FILE": file, "--out": out, "--json": as_json or None}
+    talk = {"--system": system, "--temperature": temperature, "--max-new-tokens": max_new_tokens}
+    if wrong := [name for name, value in (given if chat else talk).items() if value is not None]:
+        raise Conflict(
+            f"predict: {wrong[0]} has no meaning {'with' if chat else 'without'} --chat.",
+            hint="--chat takes --system, --temperature, --max-new-tokens and --device."
+            if chat
+            else "For a file, the recipe's task section says how answers are made.",
+        )
+    if chat:
+        from weitiao.cli.chat import chat as conversation
+
+        raise typer.Exit(conversation(artifact, device, system, temperature, max_new_tokens))
     from weitiao.cli.predict import predict as command
 
-    raise typer.Exit(command(artifact, file, out, device, as_json))
+    raise typer.Exit(command(artifact, file or "-", out, device, as_json))
 
 
 @app.command()
 def show(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="tasks, methods, sources, regularizers; or one of task, method, source, regularizer with a NAME.")
+        str,
+        typer.Argument(
+            metavar="WHAT", help="tasks, methods, sources, regularizers; one of task, method, source, regularizer with a NAME; or rows with a RECIPE."
+        ),
     ],
     name: Annotated[Optional[str], typer.Argument(metavar="[NAME]")] = None,
+    limit: Annotated[Optional[int], typer.Option(min=1, help="Rows to show (rows). Default: 5.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what there is, and the fields, defaults, meaning and paper of one of them."""
+    """Show what there is, and the fields, defaults, meaning and paper of one of them; or your rows as the model sees them."""
     from weitiao.cli.show import show as command
 
-    raise typer.Exit(command(what, name, as_json))
+    raise typer.Exit(command(what, name, limit, as_json))
 
 
 @app.command()

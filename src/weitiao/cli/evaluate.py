@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from weitiao.cli.output import print_json, stdout, table
+from weitiao.cli.output import named, print_json, stdout, table
+from weitiao.core.report import digits_of, number
 
 
 def evaluate(artifact: Path, file: Path | None, device: str, as_json: bool) -> int:
@@ -17,7 +18,9 @@ def evaluate(artifact: Path, file: Path | None, device: str, as_json: bool) -> i
         return 0
     shown = table("metric", "value", "95 % interval", "n", right=("value", "n"))
     for name, entry in found["metrics"].items():
-        shown.add_row(name, f"{entry['value']:.4f}", f"{entry['low']:.4f} to {entry['high']:.4f}", str(entry["n"]))
+        values = [entry[key] for key in ("value", "low", "high")]
+        value, low, high = (number(v, digits_of([v], beside=values, usual=4)) for v in values)
+        shown.add_row(named(name), value, f"{low} to {high}", str(entry["n"]))
     stdout.print(shown)
     if "per_class" in found:
         by_class = table("label", "precision", "recall", "f1", "n", right=("precision", "recall", "f1", "n"))

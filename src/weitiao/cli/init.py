@@ -21,7 +21,25 @@ from weitiao.inspect.guess import Guess, guess
 from weitiao.inspect.reading import Reason
 from weitiao.models.locate import locate
 
-MODEL = "minilm"
+MODELS = {
+    "text_classification": (
+        "minilm",
+        "a small English encoder",
+        "a small encoder that knows English, and most of the text is not: better name one of its language here",
+    ),
+    "chat": (
+        "smollm2-135m",
+        "a small English chat model",
+        "a small chat model that knows little but English, and most of the text is not: gemma3-270m knows more languages",
+    ),
+    "language_modeling": (
+        "smollm2-135m",
+        "a small English decoder",
+        "a small decoder that knows little but English, and most of the text is not: gemma3-270m knows more languages",
+    ),
+}
+"""Task -> model, what it is, and what to say of it where the text is in another script."""
+METHODS = {"full": "every parameter trains", "lora": "a low-rank update of every layer trains: quick, and the files are small"}
 WIDTH = 120
 """Columns up to which a comment stands behind its line; longer ones stand above it."""
 
@@ -36,7 +54,7 @@ def init(file: Path, out: Path | None, model: str | None, force: bool, as_json: 
     found = guess(file)
     folder = target.parent.resolve()
     data = {**found.data, **{split: _relative(found.data[split], folder) for split in ("train", "dev", "test") if split in found.data}}
-    chosen, why_model = _model(model, folder, foreign=found.foreign)
+    chosen, why_model = _model(model, folder, found)
     reasons = [
         Reason("model", chosen, why_model),
         *(Reason(r.what, _relative(r.value, folder) if r.what in ("data.dev", "data.test") and r.value else r.value, r.why) for r in found.reasons),
@@ -55,6 +73,7 @@ def init(file: Path, out: Path | None, model: str | None, force: bool, as_json: 
             "model": chosen,
             "task": dict(found.task),
             "data": data,
+            "method": dict(found.method),
             "train": dict(found.train),
             "guesses": guesses,
             "next": following,
@@ -75,7 +94,7 @@ def render(found: Guess, data: Mapping[str, Any], reasons: Iterable[Reason], *, 
         *_line("", "model", value["model"], why["model"]),
         "data:",
     ]
-    order = ("name", "train", "dev", "test", "header", "columns", "delimiter", "quote", "encoding", "text", "label")
+    order = ("name", "train", "dev", "test", "header", "columns", "delimiter", "quote", "encoding", "block_characters", "text", "label")
     for key in order:
         if key in data:
             lines += _line("  ", key, data[key], why.get(f"data.{key}", ""))
@@ -83,7 +102,7 @@ def render(found: Guess, data: Mapping[str, Any], reasons: Iterable[Reason], *, 
     lines.append("task:")
     for key, setting in found.task.items():
         lines += _line("  ", key, setting, why.get(f"task.{key}", ""))
-    lines += _line("", "method", {"name": "full"}, "every parameter trains")
+    lines += _line("", "method", found.method, METHODS[found.method["name"]])
     lines += _line("", "train", found.train, f"epochs: {why['train.epochs']}; training stops early where dev no longer improves")
     return "\n".join(lines) + "\n"
 
@@ -112,19 +131,20 @@ def _target(file: Path, out: Path | None, *, force: bool) -> Path:
     return target
 
 
-def _model(asked: str | None, folder: Path, *, foreign: bool) -> tuple[str, str]:
+def _model(asked: str | None, folder: Path, found: Guess) -> tuple[str, str]:
     """Return the model as the recipe names it, and why."""
+    usual, what, warning = MODELS[found.task["name"]]
     if asked is not None:
         if not asked.strip():
-            raise BadValue("--model: expected a name.", hint=f"Use a hub id, a folder, package:NAME, or {MODEL}.")
+            raise BadValue("--model: expected a name.", hint=f"Use a hub id, a folder, package:NAME, or {usual}.")
         located = locate(asked)
         if not located.local or located.place != str(Path(asked).expanduser().resolve()):
             return asked, "as asked for"
         relative = _relative(located.place, folder)
         return (relative if relative.startswith((".", "/", "~")) or Path(relative).is_absolute() else f"./{relative}"), "as asked for"
-    if foreign:
-        return MODEL, "a small encoder that knows English, and most of the text is not: better name one of its language here, as a hub id or a folder"
-    return MODEL, "a small English encoder, quick on any machine; a hub id, a folder or package:NAME may stand here"
+    if found.foreign:
+        return usual, f"{warning}, as a hub id or a folder" if usual == "minilm" else warning
+    return usual, f"{what}, quick on any machine; a hub id, a folder or package:NAME may stand here"
 
 
 def _relative(path: Any, folder: Path) -> str:

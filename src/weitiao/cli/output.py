@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from weitiao.core.report import UNITS
+
 stdout = Console(highlight=False, soft_wrap=True)
 
 
@@ -22,3 +24,8 @@ def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
+
+
+def named(metric: str) -> str:
+    """Return a metric's name as recipes write it, with what it counts where the name does not say so."""
+    return f"{metric} [dim]{UNITS[metric]}[/]" if metric in UNITS else metric

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from weitiao.core import files
+from weitiao.core.contracts import Prediction
 from weitiao.core.rows import Record, Row, with_ids
 from weitiao.errors import BadRow
 
 _AT_ONCE = 4096
 """Rows held in memory at a time."""
+_ANSWERED_AT_ONCE = 64
+"""Rows answered before the first of them is printed: generating takes a second or so a row."""
 
 
 def predict(artifact: Path, file: str, out: Path | None, device: str, as_json: bool) -> int:
@@ -22,11 +25,8 @@ def predict(artifact: Path, file: str, out: Path | None, device: str, as_json: b
 
     predictor = load(artifact, device=device)
     rows = _stdin_rows(predictor) if file == "-" else _file_rows(predictor, file)
-    lines = (
-        {"id": p.id, "prediction": p.value, "scores": {label: round(score, 6) for label, score in p.scores.items()}}
-        for part in batched(rows, _AT_ONCE)
-        for p in predictor.rows(part)
-    )
+    size = _AT_ONCE if predictor.task.generation is None else _ANSWERED_AT_ONCE
+    lines = (_line(prediction) for part in batched(rows, size) for prediction in predictor.rows(part))
     if out is not None:
         found = list(lines)
         text = json.dumps(found, ensure_ascii=False, indent=2) if as_json else "\n".join(json.dumps(line, ensure_ascii=False) for line in found)
@@ -35,6 +35,16 @@ def predict(artifact: Path, file: str, out: Path | None, device: str, as_json: b
     else:
         _print(lines, sys.stdout, as_json)
     return 0
+
+
+def _line(prediction: Prediction) -> dict[str, Any]:
+    """Return what is printed of a prediction: id, prediction, and scores and measures where there are any."""
+    line: dict[str, Any] = {"id": prediction.id, "prediction": prediction.value}
+    if prediction.scores:
+        line["scores"] = {label: round(score, 6) for label, score in prediction.scores.items()}
+    if prediction.measures:
+        line["measures"] = {name: round(value, 6) for name, value in prediction.measures.items()}
+    return line
 
 
 def _print(lines: Iterator[dict[str, Any]], stream: TextIO, as_json: bool) -> None:

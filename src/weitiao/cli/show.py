@@ -14,15 +14,25 @@ from weitiao.core.component import describe
 from weitiao.errors import BadValue
 
 _PLURALS = {f"{kind}s": kind for kind in registry.KINDS}
+ROWS = 5
+"""Rows shown where no number is asked for."""
 
 
-def show(what: str, name: str | None, as_json: bool) -> int:
-    """Print a list of components, or one of them in full; return the exit code."""
+def show(what: str, name: str | None, limit: int | None, as_json: bool) -> int:
+    """Print a list of components, one of them in full, or the rows of a recipe; return the exit code."""
+    if what == "rows":
+        if name is None:
+            raise BadValue("show rows: of which recipe?", hint="weitiao show rows RECIPE")
+        from weitiao.cli.rows import rows
+
+        return rows(name, limit or ROWS, as_json)
+    if limit is not None:
+        raise BadValue("show: --limit has a meaning for rows alone.", hint="weitiao show rows RECIPE --limit 3")
     if name is None and what in _PLURALS:
         return _list(_PLURALS[what], as_json)
     kind = _PLURALS.get(what, what)
     if kind not in registry.KINDS:
-        known = [*_PLURALS, *registry.KINDS]
+        known = [*_PLURALS, *registry.KINDS, "rows"]
         raise BadValue(f"show: there is nothing called '{what}'.{registry.did_you_mean(what, known)}", hint=f"Known: {', '.join(known)}.")
     if name is None:
         raise BadValue(f"show {what}: which one?", hint=f"Known: {', '.join(registry.names(kind))}.")

@@ -9,9 +9,11 @@ from typing import Any
 
 from rich.markup import escape
 
-from weitiao.cli.output import print_json, stdout, table
+from weitiao.cli.output import named, print_json, stdout, table
+from weitiao.core import registry
+from weitiao.core.contracts import Task
 from weitiao.core.recipe import Recipe
-from weitiao.core.report import p_in_words
+from weitiao.core.report import digits_of, number, p_in_words
 
 
 def train(recipe: Path, overrides: list[str], plan: bool, out: Path | None, again: bool, as_json: bool) -> int:
@@ -48,16 +50,20 @@ def show_report(report: Mapping[str, Any]) -> None:
         stdout.print("this recipe has been trained already; --again trains it anew\n")
     colour = {"better": "green", "worse": "red"}.get(report["verdict"]["level"], "yellow")
     stdout.print(f"[bold {colour}]{report['verdict']['level']}[/]  {escape(report['verdict']['sentence'])}\n")
-    shown = table("metric", "majority", "before", "after", "95 % interval", "p", "n", right=("majority", "before", "after", "n"))
+    baseline = report["baselines"].get("majority", {})
+    columns = ["majority"] if baseline else []
+    shown = table("metric", *columns, "before", "after", "95 % interval", "p", "n", right=("majority", "before", "after", "n"))
     for name, entry in report["metrics"].items():
         after = entry["after"]
-        majority = report["baselines"].get("majority", {}).get(name)
+        majority = [baseline[name]["value"]] if name in baseline else []
+        values = [*majority, entry["before"]["value"], *(after[key] for key in ("value", "low", "high"))]
+        *first, now, low, high = (number(value, digits_of([value], beside=values, usual=4)) for value in values)
         shown.add_row(
-            name,
-            f"{majority['value']:.4f}" if majority else "",
-            f"{entry['before']['value']:.4f}",
-            f"[bold]{after['value']:.4f}[/]",
-            f"{after['low']:.4f} to {after['high']:.4f}",
+            named(name),
+            *([""] if baseline and not majority else []),
+            *first,
+            f"[bold]{now}[/]",
+            f"{low} to {high}",
             p_in_words(entry["p_value"]).removeprefix("p ").removeprefix("= "),
             str(after["n"]),
         )
@@ -68,13 +74,20 @@ def show_report(report: Mapping[str, Any]) -> None:
         stdout.print("[yellow]the best weights were chosen on these same rows: expect a little less on new ones[/]")
     for note in report["notes"]:
         stdout.print(f"note: {escape(note)}")
+    rate = report["examples_per_second"]
     machine = f"{report['machine']['dtype']} on {report['machine']['device']}"
     stdout.print(
-        f"\n{report['steps']} steps in {report['train_seconds']:.1f} s, {report['examples_per_second']:.0f} examples/s, "
+        f"\n{report['steps']} steps in {report['train_seconds']:.1f} s, {number(rate, digits_of([rate], usual=1))} examples/s, "
         f"{report['tokens_per_second']:.0f} tokens/s, peak memory {report['peak_memory_gb']:.2f} GB, {machine}"
     )
     stdout.print(f"report    {escape(report['report'])}\nartifact  {escape(report['artifact'])}")
-    stdout.print(f"next      weitiao predict {escape(shlex.quote(_relative(report['artifact'])))} FILE")
+    artifact = escape(shlex.quote(_relative(report["artifact"])))
+    stdout.print(f"next      weitiao predict {artifact} {'--chat' if _generates(report['task']) else 'FILE'}")
+
+
+def _generates(task: str) -> bool:
+    """Tell whether a task generates answers."""
+    return getattr(registry.find("task", task), "generation", None) is not Task.generation
 
 
 def show_plan(recipe: Recipe, plan: Mapping[str, Any]) -> None:
@@ -85,7 +98,7 @@ def show_plan(recipe: Recipe, plan: Mapping[str, Any]) -> None:
     lengths = f"mean {tokens['mean']:.0f}, 95 % below {tokens['p95']:.0f}, longest {tokens['longest']:.0f}"
     shown = table("what", "decision")
     for what, decision in (
-        ("model", f"{recipe.model}, {parameters['total']:,} parameters"),
+        ("model", f"{recipe.model_name}, {parameters['total']:,} parameters"),
         ("method", f"{recipe.method.name}: {parameters['trainable']:,} train ({parameters['trainable'] / parameters['total']:.1%})"),
         ("rows", plan["split_said"]),
         ("proof", f"{plan['split']}; best weights by {plan['best']} on dev" if plan["best"] else f"{plan['split']}; the last weights are kept"),

@@ -46,6 +46,16 @@ class Plan(Settings):
     """Steps between checkpoints."""
     bucketing: bool
     """Whether rows of like length share a batch."""
+    packing: bool = False
+    """Whether batches are packed: rows one behind the other, each seeing only itself."""
+    pack_tokens: int | None = None
+    """Tokens in one packed forward, at most; a longer row stands alone."""
+    readout: str | None = None
+    """How the likelihood of tokens is read: from the hidden states of labelled positions, or from full logits. null where the task has its own head."""
+    windows: int | None = None
+    """Windows of the training rows, where some rows are read in several."""
+    gradient_checkpointing: bool = False
+    """Whether activations are computed again in the backward."""
     device: str
     """Where the model lives."""
     dtype: Literal["fp32", "bf16"]
@@ -57,7 +67,7 @@ class Plan(Settings):
     parameters: dict[str, int]
     """Parameters in total, and how many train."""
     tokens: dict[str, float]
-    """Tokens of a training row: mean, 95th percentile, longest; share of rows past the limit. From a sample where there are many rows."""
+    """Tokens of a training row: mean, 95th percentile, longest; share of rows past the limit."""
     forecast: dict[str, float]
     """Expected minutes and peak memory (GB) of this process; analytic, nothing was run."""
     notes: list[str]

@@ -53,7 +53,14 @@ class Train(Settings):
     dropout: Share | None = None
     """Overrides every dropout probability of the model; null keeps the model's own."""
     bucketing: bool = True
-    """Put rows of like length into one batch, so that little is padded."""
+    """Put rows of like length into one batch, so that little is padded. Packed batches need none."""
+    packing: bool | None = None
+    """Put the rows of a batch one behind the other without padding, each seeing only itself. Default: where the task's rows can be
+    packed and the model, tried on two documents, keeps them apart. The gradient is the same."""
+    pack_tokens: PositiveInt = 2048
+    """Tokens in one forward when packed, about: more need more memory. The gradient does not depend on it."""
+    gradient_checkpointing: bool = False
+    """Keep less for the backward and compute it again (arXiv:1604.06174): less memory, about a third more time, the same gradient."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of the matrix products. auto measures once whether bf16 multiplies faster here. The weights stay fp32, so small updates are never lost."""
     device: str = "auto"
@@ -78,15 +85,30 @@ class Evaluate(Settings):
     """Rows in one forward of evaluation and prediction."""
 
 
+class NewModel(Settings):
+    """A model from a configuration: fresh weights, and a tokenizer trained on the training rows."""
+
+    architecture: str = "llama"
+    """A model type of transformers, such as llama, gpt2 or bert."""
+    tokenizer: Literal["bpe", "characters", "words"] = "bpe"
+    """bpe: byte pairs, any text. characters: every character is a token. words: what stands between spaces, and the line end; the rest is unknown."""
+    vocabulary: PositiveInt = 8000
+    """Tokens, at most."""
+    configuration: dict[str, Any] = Field(default_factory=dict)
+    """Sizes under the names transformers gives them, such as hidden_size, num_hidden_layers, num_attention_heads. Default: a small model."""
+
+
 COMPONENTS = {"data": "source", "task": "task", "method": "method"}
 """Section of the recipe -> the kind of component its `name` picks."""
+SECTIONS: dict[str, type[Settings]] = {"train": Train, "evaluate": Evaluate, "model": NewModel}
+"""Section of the recipe -> its settings; `model` is a name as a rule, and has settings where it is new."""
 
 
 class Recipe(Settings):
     """One recipe in, one proven artifact out."""
 
-    model: str = Field(min_length=1)
-    """Hub id, folder, package:NAME, or a short name such as minilm."""
+    model: str | NewModel
+    """Hub id, folder, .gguf file, package:NAME, or a short name such as minilm; or the settings of a new model."""
     data: Source
     """Where the rows are: a source and its settings."""
     task: Task
@@ -135,7 +157,7 @@ class Recipe(Settings):
     def settings(self) -> dict[str, Any]:
         """Return the recipe as plain JSON values: what its YAML would say, defaults written out."""
         return {
-            "model": self.model,
+            "model": self.model if isinstance(self.model, str) else self.model.settings(),
             **{section: getattr(self, section).settings() for section in COMPONENTS},
             "train": self.train.settings(),
             "evaluate": self.evaluate.settings(),
@@ -150,6 +172,11 @@ class Recipe(Settings):
     def fingerprint(self) -> str:
         """A hash of everything asked for; equal recipes, equal fingerprints."""
         return fingerprint.of_json(self.settings())
+
+    @property
+    def model_name(self) -> str:
+        """How the model is called in reports."""
+        return self.model if isinstance(self.model, str) else f"new {self.model.architecture}"
 
     def with_task(self, task: Task) -> Self:
         """Return the recipe with a task that has seen the training rows."""
@@ -222,8 +249,13 @@ def _absolute_paths(raw: dict[str, Any], folder: Path, *, source: Any = None) ->
             if isinstance(data.get(key), str):
                 data[key] = os.path.normpath(folder / Path(data[key]).expanduser())
     model = raw.get("model")
-    if isinstance(model, str) and model and ":" not in model and (model.startswith((".", "/", "~")) or (folder / model).is_dir()):
-        raw["model"] = str((folder / Path(model).expanduser()).resolve())
+    a_file = isinstance(model, str) and model.lower().endswith(".gguf")
+    if isinstance(model, str) and model and ":" not in model and (a_file or model.startswith((".", "/", "~")) or (folder / model).is_dir()):
+        # not resolved: a file in a hub's cache is a link to a blob without the ending that tells what it is
+        raw["model"] = os.path.normpath(folder / Path(model).expanduser())
+    method = raw.get("method")
+    if isinstance(method, dict) and isinstance(method.get("adapter"), str) and (folder / method["adapter"]).expanduser().is_dir():
+        method["adapter"] = os.path.normpath(folder / Path(method["adapter"]).expanduser())
 
 
 def _build(raw: dict[str, Any], where: str, lines: Mapping[str, int]) -> Recipe:
@@ -249,8 +281,8 @@ def _build(raw: dict[str, Any], where: str, lines: Mapping[str, int]) -> Recipe:
         value = raw[key]
         if key in COMPONENTS:
             built[key] = _component(COMPONENTS[key], key, value, report)
-        elif key in ("train", "evaluate"):
-            built[key] = _settings(Train if key == "train" else Evaluate, key, value, report)
+        elif key in SECTIONS and isinstance(value, dict if key == "model" else object):
+            built[key] = _settings(SECTIONS[key], key, value, report)
         elif key == "regularize":
             items = value if isinstance(value, list) else [value]
             built[key] = tuple(_component("regularizer", f"regularize.{n}", item, report) for n, item in enumerate(items))

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 SIGNIFICANT = 0.05
 """A change counts as proven below this p-value."""
+TITLES = {
+    "mse": "Mean squared error",
+    "mae": "Mean absolute error",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "f1": "F1",
+    "macro_f1": "Macro F1",
+    "micro_f1": "Micro F1",
+    "loss": "Loss per token",
+    "rouge_l": "ROUGE-L",
+    "stop_rate": "Share ended by itself",
+    "distinct_2": "Distinct word pairs",
+    "answer_length": "Answer length (tokens)",
+}
+"""Metric -> what it is called where its name says too little."""
+UNITS = {
+    "loss": "nats per token",
+    "stop_rate": "of answers",
+    "distinct_2": "of word pairs",
+    "answer_length": "tokens",
+}
+"""Metric -> what its numbers count, where a table shows the name as a recipe writes it."""
 
 
 def verdict(metric: str, entry: Mapping[str, Any], *, before_is: str, split: str, majority: float | None = None) -> dict[str, str]:
@@ -16,20 +40,19 @@ def verdict(metric: str, entry: Mapping[str, Any], *, before_is: str, split: str
     gained = change["value"] if entry["higher_is_better"] else -change["value"]
     level = "not proven" if p >= SIGNIFICANT or gained == 0 else "better" if gained > 0 else "worse"
     verb = "stayed at" if change["value"] == 0 else "rose" if change["value"] > 0 else "fell"
-    start = (
-        f"{title(metric)} stayed at {before['value']:.3f}"
-        if verb == "stayed at"
-        else f"{title(metric)} {verb} from {before['value']:.3f} to {after['value']:.3f}"
-    )
+    both = (before["value"], after["value"])
+    was, now = (number(value, digits_of([value], beside=both)) for value in both)
+    start = f"{title(metric)} stayed at {was}" if verb == "stayed at" else f"{title(metric)} {verb} from {was} to {now}"
+    if metric == "loss" and verb != "stayed at":
+        start += f" (perplexity {' to '.join(number(v, digits_of([v])) for v in map(_exp, both))})"
+    fine = digits_of_change(change, digits_of(both))
+    moved, low, high = (number(change[key], fine, signed=True) for key in ("value", "low", "high"))
     baseline = " (before: a linear head on the untouched model)" if before_is == "head_only" else ""
-    sentence = (
-        f"{start} on {after['n']} {split} rows{baseline}; change {change['value']:+.3f}, "
-        f"95\u00a0% interval {change['low']:+.3f} to {change['high']:+.3f}, {p_in_words(p)}."
-    )
+    sentence = f"{start} on {after['n']} {split} rows{baseline}; change {moved}, 95\u00a0% interval {low} to {high}, {p_in_words(p)}."
     if level == "not proven":
         sentence += " That may be chance."
     if majority is not None:
-        sentence += f" The same answer for every row would score {majority:.3f}."
+        sentence += f" The same answer for every row would score {number(majority, digits_of([majority], beside=both))}."
     return {"level": level, "sentence": sentence}
 
 
@@ -40,14 +63,54 @@ def p_in_words(p: float) -> str:
 
 def title(metric: str) -> str:
     """Return a metric's name as it begins a sentence."""
-    return {"mse": "Mean squared error", "mae": "Mean absolute error"}.get(metric, metric.replace("_f1", " F1").replace("_", " ").capitalize())
+    return TITLES.get(metric) or metric.replace("_", " ").capitalize()
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, 700.0))
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def digits_of(values: Iterable[float], *, beside: Iterable[float] = (), usual: int = 3) -> int:
+    """Return how many decimals tell such values apart: `usual` for shares, fewer for large numbers, more for tiny ones.
+
+    beside: values in the same line, whose decimals are taken unless they would hide these.
+    """
+    own, others = _digits(values, usual), list(beside)
+    common = min(own, _digits(others, usual)) if others else own
+    return own if own - common > 1 else common
+
+
+def _digits(values: Iterable[float], usual: int) -> int:
+    largest = max(map(abs, values), default=0.0)
+    magnitude = math.floor(math.log10(largest)) if 0 < largest < math.inf else 0
+    return max(0, usual - magnitude) if magnitude >= 1 else min(8, usual - 1 - magnitude) if magnitude < -1 else usual
+
+
+def digits_of_change(change: Mapping[str, float], usual: int) -> int:
+    """Return the decimals of a difference: as many as the scores have, or more where its interval is narrow."""
+    width = abs(change.get("high", 0.0) - change.get("low", 0.0))
+    return max(usual, min(8, 1 - math.floor(math.log10(width)))) if 0 < width < math.inf else usual
+
+
+def number(value: float, digits: int, *, signed: bool = False) -> str:
+    """Return a number with that many decimals, thousands apart; what no one would read in full as a power of ten."""
+    if abs(value) >= 1e9:
+        return f"{value:{'+' if signed else ''}.2e}"
+    text = f"{value:{'+' if signed else ''},.{digits}f}"
+    return text if float(text.replace(",", "")) else text.lstrip("+-")
+
+
+# ---------------------------------------------------------------- the model card
 
 
 def card(report: Mapping[str, Any]) -> str:
     """Return the model card (README.md of an artifact), written from the report."""
     lines = [
         "---",
-        "library_name: transformers",
+        "library_name: transformers" if report["opens_with"]["folder"] == "model" else "library_name: peft",
         "tags: [weitiao]",
         "---",
         "",
@@ -60,9 +123,9 @@ def card(report: Mapping[str, Any]) -> str:
     ]
     for name, entry in report["metrics"].items():
         before, after = entry["before"], entry["after"]
-        lines.append(
-            f"| {name} | {before['value']:.4f} | {after['value']:.4f} | {after['low']:.4f} to {after['high']:.4f} | {entry['p_value']:.4g} | {after['n']} |"
-        )
+        beside = [before["value"], *(after[key] for key in ("value", "low", "high"))]
+        was, now, low, high = (number(value, digits_of([value], beside=beside, usual=4)) for value in beside)
+        lines.append(f"| {title(name)} | {was} | {now} | {low} to {high} | {entry['p_value']:.4g} | {after['n']} |")
     said = "the frozen model with a linear head fitted on its features" if report["before_is"] == "head_only" else "the model as it came"
     lines += [
         "",
@@ -72,13 +135,117 @@ def card(report: Mapping[str, Any]) -> str:
         f"Made from `{report['model']}` by {report['method']} on {report['rows']['train']} rows; "
         f"{report['parameters']['trainable']:,} of {report['parameters']['total']:,} parameters trained.",
         "",
-        "```python",
-        "from transformers import pipeline",
+        "In this folder:",
         "",
-        'classify = pipeline("text-classification", model="model", truncation=True)  # this folder\'s `model/`',
+        "```python",
+        *snippet(report["opens_with"], report["recipe"]["task"]),
         "```",
         "",
         f"The hash of this artifact is `{report['hashes']['artifact']}`; `recipe.yaml` says how it was made.",
         "",
     ]
     return "\n".join(lines)
+
+
+def snippet(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    """Return lines of Python that use an artifact with plain transformers or PEFT, run in its folder.
+
+    opens: `opens_with` of a report. task: the settings of the task.
+    """
+    ways = {
+        "AutoModelForSequenceClassification": _classifies,
+        "AutoModelForCausalLM": _answers if opens["takes"] == "conversations" else _continues,
+        "AutoModelForMaskedLM": _fills,
+    }
+    return ways.get(opens["auto_class"], _opened)(opens, task)
+
+
+def _opened(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    """Return the lines that open tokenizer and model."""
+    name = opens["auto_class"]
+    if opens["folder"] == "model":
+        return [
+            f"from transformers import {name}, AutoTokenizer",
+            "",
+            'tokenizer = AutoTokenizer.from_pretrained("model")',
+            f'model = {name}.from_pretrained("model")',
+        ]
+    kind = name.replace("AutoModel", "AutoPeftModel")
+    labels = f"num_labels={opens['num_labels']}, " if "num_labels" in opens else ""
+    return [
+        f"from peft import {kind}",
+        "from transformers import AutoTokenizer",
+        "",
+        'tokenizer = AutoTokenizer.from_pretrained("tokenizer")',
+        f'model = {kind}.from_pretrained("adapter", {labels}dtype="float32")  # the precision it was measured in',
+    ]
+
+
+def _classifies(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    several = opens.get("problem_type") == "multi_label_classification"
+    if opens["folder"] == "model":
+        every = ", top_k=None" if several else ""
+        return [
+            "from transformers import pipeline",
+            "",
+            f'classify = pipeline("text-classification", model="model", truncation=True{every})  # this folder\'s `model/`',
+            'print(classify("A text."))',
+        ]
+    said = [f"labels = {json.dumps(task['labels'], ensure_ascii=False)}"] if task.get("labels") else []
+    if several:
+        said.append(f"print([label for label, p in zip(labels, logits[0].sigmoid().tolist()) if p >= {task['threshold']}])")
+    else:
+        said.append("print(labels[int(logits.argmax())])" if said else "print(float(logits))")
+    return [
+        "import torch",
+        *_opened(opens, task),
+        'inputs = tokenizer("A text.", truncation=True, return_tensors="pt", return_token_type_ids=False)',
+        "with torch.inference_mode():",
+        "    logits = model.eval()(**inputs).logits",
+        *said,
+    ]
+
+
+def _answers(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    told = [{"role": "system", "content": task["system"]}] if task.get("system") else []
+    asked = {"role": "user", "content": "What can you do for me?"}
+    return [
+        *_opened(opens, task),
+        f"turns = {json.dumps([*told, asked], ensure_ascii=False)}",
+        'inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)',
+        *_generated(opens, int(task.get("max_new_tokens", 256))),
+        'print(tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
+    ]
+
+
+def _continues(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    return [
+        *_opened(opens, task),
+        'inputs = tokenizer("The", return_tensors="pt")',
+        *_generated(opens, 40),
+        "print(tokenizer.decode(ids[0], skip_special_tokens=True))",
+    ]
+
+
+def _generated(opens: Mapping[str, Any], most: int) -> list[str]:
+    ends = f", eos_token_id={opens['ends']}" if opens.get("ends") else ""
+    return [
+        "ids = model.generate(",
+        f'    inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens={most}, do_sample=False{ends}',
+        ")",
+    ]
+
+
+def _fills(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    asked = 'print(fill(f"The {fill.tokenizer.mask_token} is here.")[0]["sequence"])'
+    if opens["folder"] == "model":
+        return ["from transformers import pipeline", "", 'fill = pipeline("fill-mask", model="model")', asked]
+    return [
+        "from peft import PeftConfig, PeftModel",
+        "from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline",
+        "",
+        'base = AutoModelForMaskedLM.from_pretrained(PeftConfig.from_pretrained("adapter").base_model_name_or_path, dtype="float32")',
+        'model = PeftModel.from_pretrained(base, "adapter").merge_and_unload()',
+        'fill = pipeline("fill-mask", model=model, tokenizer=AutoTokenizer.from_pretrained("tokenizer"))',
+        asked,
+    ]

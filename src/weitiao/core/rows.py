@@ -28,6 +28,15 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: str
+    """system, user, assistant or tool."""
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """What a task makes of a record: the input, typed, and the target if there is one."""
 
@@ -35,6 +44,8 @@ class Row:
     text: str
     target: Any = None
     place: str = ""
+    turns: tuple[Turn, ...] = ()
+    """The whole conversation, for tasks that have one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import Module
 
-from weitiao.core.contracts import Features, Strategy, Task
+from weitiao.core.contracts import Features, Layout, Strategy, Task
 from weitiao.core.rows import Row
 from weitiao.models import precision
 
@@ -23,7 +23,7 @@ def head_only(
     train: tuple[Sequence[Row], Sequence[Features]],
     proof: Sequence[Features],
     *,
-    pad_id: int,
+    layout: Layout,
     strategy: Strategy,
     batch_size: int,
     seed: int,
@@ -36,12 +36,12 @@ def head_only(
     rows, features = train
     chosen = np.sort(np.random.default_rng(seed).permutation(len(features))[:MOST_ROWS])
     together = [features[n] for n in chosen] + list(proof)
-    states = _mean_states(model, task, together, pad_id=pad_id, strategy=strategy, batch_size=batch_size, on_batch=on_batch)
+    states = _mean_states(model, task, together, layout=layout, strategy=strategy, batch_size=batch_size, on_batch=on_batch)
     return task.probe(states[: len(chosen)], [rows[n] for n in chosen], states[len(chosen) :], seed=seed)
 
 
 def _mean_states(
-    model: Module, task: Task, features: Sequence[Features], *, pad_id: int, strategy: Strategy, batch_size: int, on_batch: Callable[[int, int], None] | None
+    model: Module, task: Task, features: Sequence[Features], *, layout: Layout, strategy: Strategy, batch_size: int, on_batch: Callable[[int, int], None] | None
 ) -> np.ndarray:
     body: Any = getattr(model, str(model.base_model_prefix))
     order = sorted(range(len(features)), key=lambda n: -len(features[n]))
@@ -50,7 +50,7 @@ def _mean_states(
     with torch.inference_mode(), precision.autocast("fp32", strategy.device):
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            batch = task.collate([features[n] for n in chosen], pad_id).to(strategy.device)
+            batch = task.collate([features[n] for n in chosen], layout).to(strategy.device)
             states = body(**batch.inputs).last_hidden_state.float()
             mask = batch.inputs["attention_mask"].unsqueeze(-1).float()
             mean = ((states * mask).sum(1) / mask.sum(1)).cpu().numpy()

@@ -30,14 +30,15 @@ def evaluate(artifact: str | Path, file: str | Path | None, *, device: str = "au
     opened.task.check(rows, "test")
     predictor = Predictor(opened, device=device)
     targets = [row.target for row in rows]
-    predicted = [prediction.value for prediction in predictor.rows(rows)]
+    predictions = predictor.rows(rows, answers=opened.task.generated_rows)
+    scores = {metric.name: score.score(metric, predictions, targets) for metric in opened.task.metrics()}
     return {
         "artifact": str(opened.folder.resolve()),
         "rows": said,
         "n": len(rows),
         "skipped": asdict(skipped),
-        "metrics": {metric.name: score.score(metric, predicted, targets) for metric in opened.task.metrics()},
-        **opened.task.breakdown(predicted, targets),
+        "metrics": {name: entry for name, entry in scores.items() if entry is not None},
+        **opened.task.breakdown([prediction.value for prediction in predictions], targets),
         "hashes": {"artifact": opened.manifest["hash"], "rows": fingerprint.of_texts(part for row in rows for part in (row.id, row.text, repr(row.target)))},
     }
 

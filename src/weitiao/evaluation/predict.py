@@ -9,8 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from weitiao.core.contracts import Features, Strategy, Task
-from weitiao.models import precision
+from weitiao.core import fingerprint
+from weitiao.core.contracts import Features, Layout, Prediction, Strategy, Task
+from weitiao.core.rows import Row
+from weitiao.models import generate, precision
+from weitiao.models.layout import divided
+from weitiao.models.tokens import Tokenizer
+
+PADDED_TOKENS = 16384
+"""Tokens of a padded batch, at most, about: long rows go through in smaller batches."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +33,7 @@ def outputs(
     task: Task,
     features: Sequence[Features],
     *,
-    pad_id: int,
+    layout: Layout,
     strategy: Strategy,
     batch_size: int,
     dtype: str = "fp32",
@@ -46,9 +53,10 @@ def outputs(
     model.eval()
     try:
         with torch.inference_mode(), precision.autocast(dtype, strategy.device):
-            for start in range(0, len(order), batch_size):
-                chosen = order[start : start + batch_size]
-                batch = task.collate([features[n] for n in chosen], pad_id).to(strategy.device)
+            lengths = [len(features[n]) for n in order]
+            for piece in divided(lengths, most_rows=batch_size, most_tokens=layout.most_tokens if layout.packed else PADDED_TOKENS):
+                chosen = order[piece]
+                batch = task.collate([features[n] for n in chosen], layout).to(strategy.device)
                 said = task.predict(model, batch)
                 if values is None:
                     values = said.values.new_empty((len(features), *said.values.shape[1:]))
@@ -58,8 +66,44 @@ def outputs(
                     counts[name] = counts.get(name, 0.0) + term.count
                     coefficients[name] = term.coefficient
                 if on_batch is not None:
-                    on_batch(start + len(chosen))
+                    on_batch(piece.stop)
     finally:
         model.train(was_training)
     loss = sum(coefficients[name] * sums[name] / counts[name] for name in sums) if sums else None
     return Said(values if values is not None else torch.empty(0), loss)
+
+
+def answered(
+    model: Module,
+    task: Task,
+    rows: Sequence[Row],
+    predictions: Sequence[Prediction],
+    tokenizer: Tokenizer,
+    *,
+    most: int | None,
+    strategy: Strategy,
+    seed: int = 0,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> list[Prediction]:
+    """Return the predictions with generated answers for `most` rows (None: all), drawn by a hash of their ids; fp32.
+
+    A task that generates nothing gets its predictions back as they are.
+    """
+    found = list(predictions)
+    if task.generation is None or most == 0:
+        return found
+    chosen = list(range(len(rows)))
+    if most is not None and most < len(rows):
+        chosen = sorted(sorted(chosen, key=lambda n: fingerprint.of_text(rows[n].id))[:most])
+    said = generate.answers(
+        model,
+        task.prompts([rows[n] for n in chosen], tokenizer),
+        tokenizer,
+        task.generation,
+        device=strategy.device,
+        seed=seed,
+        on_batch=on_batch,
+    )
+    for n, answer in zip(chosen, said, strict=True):
+        found[n] = task.answered(found[n], answer)
+    return found

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from weitiao.core.artifact import Artifact, open_artifact
-from weitiao.core.contracts import Prediction, Source
-from weitiao.core.rows import Record, Row, with_ids
-from weitiao.errors import BadRow
-from weitiao.evaluation.predict import outputs
+from weitiao.core.contracts import Answer, Prediction, Source
+from weitiao.core.rows import Record, Row, Turn, with_ids
+from weitiao.errors import BadRow, BadValue
+from weitiao.evaluation.predict import answered, outputs
+from weitiao.models import generate
+from weitiao.models.load import _quiet
 from weitiao.models.locate import Located
 from weitiao.models.tokens import Tokenizer, positions
 from weitiao.parallel.single import Single, device_of
@@ -27,6 +29,9 @@ class Predictor:
         self.model: Any = self.strategy.wrap(artifact.method.load(artifact.folder, self.task.head)).eval()
         folder = str(artifact.folder / "tokenizer")
         self.tokenizer = Tokenizer(Located(folder, folder, True, folder), positions(self.model.config))
+        if self.task.generation is not None:  # the saved tokenizer's limit is task.max_length, and a conversation may be longer than a row
+            self.tokenizer.longest = positions(self.model.config)
+        self.tokenizer.suit(self.model)
 
     def predict(self, items: str | Sequence[str | Mapping[str, Any]]) -> list[Prediction]:
         """Return one prediction per item, in order. An item is a text, or a mapping with the columns of the recipe.
@@ -37,9 +42,24 @@ class Predictor:
         records = with_ids((self._record(item, number) for number, item in enumerate(given, 1)), lambda record: None)
         return self.rows([self.task.read(record, self.artifact.recipe.data, labelled=False) for record in records])
 
-    def rows(self, rows: Sequence[Row], *, batch_size: int | None = None) -> list[Prediction]:
-        """Return one prediction per row, in order."""
-        return self._said(rows, batch_size)[0]
+    def rows(
+        self, rows: Sequence[Row], *, batch_size: int | None = None, answers: int | None = None, on_batch: Callable[[int, int], None] | None = None
+    ) -> list[Prediction]:
+        """Return one prediction per row, in order. answers: rows that get a generated answer, at most (None: all), where the task generates."""
+        found = self._said(rows, batch_size)[0]
+        return answered(self.model, self.task, rows, found, self.tokenizer, most=answers, strategy=self.strategy, on_batch=on_batch)
+
+    def converse(self, turns: Sequence[Turn], *, on_text: Callable[[str], None]) -> Answer:
+        """Return the answer to a conversation that ends with a question; on_text gets each further piece of it as soon as it is certain.
+
+        Where the conversation is too long for the model, the oldest exchanges are left out. Raises BadValue where the
+        task generates nothing, BadRow where the template fails.
+        """
+        if self.task.generation is None:
+            raise no_answers(self.artifact)
+        (prompt,) = self.task.prompts([Row("", turns[-1].content, None, "the conversation", tuple(turns))], self.tokenizer)
+        with _quiet():
+            return generate.stream(self.model, prompt, self.tokenizer, self.task.generation, device=self.strategy.device, on_text=on_text)
 
     def _said(self, rows: Sequence[Row], batch_size: int | None) -> tuple[list[Prediction], float | None]:
         features = self.task.encode(rows, self.tokenizer)
@@ -47,11 +67,11 @@ class Predictor:
             self.model,
             self.task,
             features,
-            pad_id=self.tokenizer.pad_id,
+            layout=self.tokenizer.layout(),
             strategy=self.strategy,
             batch_size=batch_size or self.artifact.recipe.evaluate.batch_size,
         )
-        return self.task.decode(said.values, features), said.loss
+        return self.task.decode(said.values, features, rows), said.loss
 
     def _record(self, item: str | Mapping[str, Any], number: int) -> Record:
         if isinstance(item, str):
@@ -59,6 +79,14 @@ class Predictor:
         if not isinstance(item, Mapping):
             raise BadRow(f"item {number}: expected a text or a mapping, got {type(item).__name__}.", hint="Pass a list of texts.")
         return Record(item, f"item {number}", None)
+
+
+def no_answers(artifact: Artifact) -> BadValue:
+    """Return the error for an artifact with which no one can talk."""
+    return BadValue(
+        f"{artifact.folder} was made for {artifact.task.name}, which generates no answers.",
+        hint="`weitiao predict ARTIFACT FILE` predicts rows; to talk to a model, train it with task.name=chat.",
+    )
 
 
 def text_columns(data: Source) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from weitiao.core.contracts import Metric
+from weitiao.core.contracts import Metric, Prediction
 
 RESAMPLES = 1000
 PERMUTATIONS = 5000
@@ -15,21 +15,35 @@ _CELLS = 8_000_000
 """Resampling is done in pieces of at most this many weights at a time: 64 MB."""
 
 
-def score(metric: Metric, predicted: Sequence[Any], targets: Sequence[Any], *, seed: int = 0) -> dict[str, float]:
-    """Return value, low and high (95 % percentile bootstrap over rows; Efron, 1979) and n."""
-    statistics = metric.statistics(predicted, targets)
-    return _interval(metric, total(statistics), np.concatenate(list(_resampled(metric, statistics, seed=seed))), len(targets))
+def score(metric: Metric, predictions: Sequence[Prediction], targets: Sequence[Any], *, seed: int = 0) -> dict[str, float] | None:
+    """Return value, low and high (95 % percentile bootstrap over rows; Efron, 1979) and n; None where the metric applies to no row."""
+    chosen = [n for n, prediction in enumerate(predictions) if metric.applies(prediction)]
+    if not chosen:
+        return None
+    statistics = metric.statistics([predictions[n] for n in chosen], [targets[n] for n in chosen])
+    return _interval(metric, total(statistics), np.concatenate(list(_resampled(metric, statistics, seed=seed))), len(chosen))
 
 
-def compare(metric: Metric, before: Sequence[Any], after: Sequence[Any], targets: Sequence[Any], *, seed: int = 0) -> dict[str, Any]:
+def value(metric: Metric, predictions: Sequence[Prediction], targets: Sequence[Any]) -> float | None:
+    """Return the score alone; None where the metric applies to no row."""
+    chosen = [n for n, prediction in enumerate(predictions) if metric.applies(prediction)]
+    return float(metric.value(total(metric.statistics([predictions[n] for n in chosen], [targets[n] for n in chosen])))) if chosen else None
+
+
+def compare(metric: Metric, before: Sequence[Prediction], after: Sequence[Prediction], targets: Sequence[Any], *, seed: int = 0) -> dict[str, Any] | None:
     """Return before, after and their difference, each with interval, and the p-value of the paired test.
+
+    Rows to which the metric does not apply, before or after, are left out; None where none is left.
 
     Where each row is right or wrong the test is McNemar's, exact (McNemar, 1947); otherwise a paired permutation
     test with 5,000 permutations (Noreen, 1989): how often a random exchange of before and after, row by row, changes
     the score by at least as much.
     """
-    first, second = metric.statistics(before, targets), metric.statistics(after, targets)
-    n = len(targets)
+    chosen = [n for n, pair in enumerate(zip(before, after, strict=True)) if all(map(metric.applies, pair))]
+    if not chosen:
+        return None
+    n, kept = len(chosen), [targets[n] for n in chosen]
+    first, second = (metric.statistics([side[n] for n in chosen], kept) for side in (before, after))
     low_high = [np.concatenate(list(_resampled(metric, s, seed=seed))) for s in (first, second)]
     found: dict[str, Any] = {
         "before": _interval(metric, total(first), low_high[0], n),

@@ -166,7 +166,8 @@ def label_of(columns: Mapping[str, Column], texts: Sequence[str], path: Path) ->
         )
     raise MissingColumn(
         f"{path}: no column looks like a label for the text in {shown(texts[0])}: {_described(rest) or 'there is no other column'}.",
-        hint="Expected few different values, or numbers. init knows classification and regression of texts; for other tasks write the recipe by hand.",
+        hint="Expected few different values, or numbers. init knows classification and regression of texts, conversations (JSON) and plain text (.txt); "
+        "for other tasks write the recipe by hand.",
     )
 
 

@@ -44,7 +44,8 @@ class Work:
 def forecast(body: Body, work: Work) -> dict[str, float]:
     """Return `minutes` of training and `memory_gb`, the peak of the process."""
     forward = 2.0 * body.in_layers * work.tokens
-    backward = 2 * forward * body.trained_depth
+    share = min(1.0, body.trainable / max(body.parameters, 1))  # a frozen weight passes the gradient on but needs none of its own
+    backward = (1 + share) * forward * body.trained_depth
     optimizer = 24.0 * body.trainable * work.steps  # about 24 bytes of traffic per parameter, at about 1e10 bytes a second
     seconds = (forward + backward) / (work.tflops * 1e12 * EFFICIENCY) + optimizer / 1e10
     attention = body.heads * work.longest * work.tokens_per_forward * 3

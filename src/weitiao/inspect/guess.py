@@ -1,4 +1,4 @@
-"""What a data file probably is: the data, task and train sections of a recipe, with a reason for each guess.
+"""What a data file probably is: the data, task, method and train sections of a recipe, with a reason for each guess.
 
 Nothing is trained or written here. Files are read by the sources and rows by the task that training will use, so what
 is guessed can be read.
@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from weitiao.core import textfile
-from weitiao.core.contracts import Source
+from weitiao.core.contracts import Source, Task
 from weitiao.core.rows import Record, Row
 from weitiao.errors import DataError, EmptySplit
-from weitiao.inspect.columns import WITHOUT_SPACES, Column, Label, columns_of, label_of, texts_of
-from weitiao.inspect.reading import KEEP, READ, Reason, Sample, readings
+from weitiao.inspect import language
+from weitiao.inspect.columns import Column, Label, columns_of, label_of, texts_of
+from weitiao.inspect.reading import KEEP, READ, Reason, Sample, as_json, readings
 from weitiao.sources.csv import Csv
+from weitiao.tasks.chat import Chat
+from weitiao.tasks.language_modeling import LanguageModeling
 from weitiao.tasks.text_classification import TextClassification
 
 LENGTHS = (64, 128, 256, 512)
@@ -33,10 +36,11 @@ LOOKED_AT = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """The data, task and train sections of a recipe. Paths are absolute, only settings that differ from the defaults are named."""
+    """The data, task, method and train sections of a recipe. Paths are absolute, only settings that differ from the defaults are named."""
 
     data: Mapping[str, Any]
     task: Mapping[str, Any]
+    method: Mapping[str, Any]
     train: Mapping[str, Any]
     reasons: tuple[Reason, ...]
     """Why: one entry per key, as `data.label`."""
@@ -44,17 +48,97 @@ class Guess:
     """Records in the file, or READ where there are more."""
     foreign: bool
     """Whether most of the text is in a script that an English model does not know."""
+    unit: str = "records"
 
     @property
     def size(self) -> str:
         """How many records there are, in words."""
-        return f"{self.records:,} records" if self.records < READ else f"{self.records:,} records or more"
+        return f"{self.records:,} {self.unit}" if self.records < READ else f"{self.records:,} {self.unit} or more"
 
 
 def guess(path: Path) -> Guess:
     """Return what the file probably is. Raises DataError or BadValue, in one sentence, where nothing sensible can be said."""
     textfile.check(path)
     path = path.parent.resolve() / path.name
+    return _conversations(path) or _labelled_or_prose(path)
+
+
+def _conversations(path: Path) -> Guess | None:
+    """Return the guess for a file of conversations, None where it is none."""
+    found = as_json(path)
+    if found is None or (why := language.conversation(found[1].records)) is None:
+        return None
+    source, sample, reasons = found
+    rows, refused = _rows(sample.records, source, task := Chat())
+    if len(refused) >= 0.5 * len(sample.records):
+        return None
+    epochs, why_epochs = _epochs(sample.count, ((5_000, 3), (20_000, 2)))
+    max_length, why_length = language.chat_length(rows)
+    reasons += [
+        Reason("task.name", task.name, why),
+        *_trouble(sample, refused),
+        Reason("task.max_length", max_length, why_length),
+        Reason("train.epochs", epochs, why_epochs),
+    ]
+    about, train = {"name": task.name, "max_length": max_length}, {"epochs": epochs, "batch_size": 16, "seed": 1}
+    texts = [turn.content for row in rows for turn in row.turns]
+    return _guessed(path, source, sample, task, rows, reasons, about=about, method="lora", train=train, texts=texts)
+
+
+def _prose(path: Path) -> Guess | None:
+    """Return the guess for a file of plain text, None where it is none."""
+    found = language.prose(path)
+    if found is None:
+        return None
+    source, sample, reasons = found
+    rows, _ = _rows(sample.records, source, task := LanguageModeling())
+    epochs, why_epochs = _epochs(sample.count, ((2_000, 3),))
+    about = {"name": task.name, "max_length": 512, "end_token": False}
+    reasons += [
+        Reason("task.name", task.name, "there is text and no label: the model learns to continue it"),
+        Reason("task.max_length", 512, "tokens that are seen together; longer blocks are read in several windows"),
+        Reason("task.end_token", False, "blocks are pieces of one text: no end is to be learnt behind them"),
+        Reason("train.epochs", epochs, why_epochs),
+    ]
+    train = {"epochs": epochs, "batch_size": 16, "seed": 1}
+    texts = [row.text for row in rows]
+    return _guessed(path, source, sample, task, rows, reasons, about=about, method="lora", train=train, texts=texts, unit="blocks of text")
+
+
+def _labelled_or_prose(path: Path) -> Guess:
+    try:
+        return _labelled(path)
+    except DataError:
+        if (found := _prose(path)) is None:
+            raise
+        return found
+
+
+def _guessed(
+    path: Path,
+    source: Source,
+    sample: Sample,
+    task: Task,
+    rows: Sequence[Row],
+    reasons: list[Reason],
+    *,
+    about: dict[str, Any],
+    method: str,
+    train: dict[str, Any],
+    texts: Sequence[str],
+    unit: str = "records",
+) -> Guess:
+    """Return the guess with the files beside it."""
+    beside = list(_beside(path, source, task, rows, complete=sample.count <= KEEP))
+    files = {reason.what.removeprefix("data."): reason.value for reason in beside if reason.value}
+    defaults = type(source)().settings()
+    data = {key: value for key, value in {**source.settings(), **files}.items() if key == "name" or value != defaults[key]}
+    about_data = [reason for reason in reasons if reason.what.startswith("data.")]
+    others = [reason for reason in reasons if not reason.what.startswith("data.")]
+    return Guess(data, about, {"name": method}, train, (*about_data, *beside, *others), sample.count, _is_foreign(texts), unit)
+
+
+def _labelled(path: Path) -> Guess:
     source, sample, reasons, texts, why_text, label = _understood(path)
     if isinstance(source, Csv) and not source.header:
         new = _new_names(columns_of(sample.records), texts, label)
@@ -70,11 +154,9 @@ def guess(path: Path) -> Guess:
     if not rows:
         raise refused[0]
     task.fitted(rows)  # raises EmptySplit where all say the same
-    beside = list(_beside(path, source, task, rows, complete=sample.count <= KEEP))
     max_length, why_length = _max_length([row.text for row in rows])
     epochs, why_epochs = _epochs(sample.count)
     reasons += [
-        *beside,
         Reason("data.text", source.text, why_text),
         Reason("data.label", source.label, label.why),
         *_trouble(sample, refused),
@@ -83,12 +165,10 @@ def guess(path: Path) -> Guess:
         Reason("task.max_length", max_length, why_length),
         Reason("train.epochs", epochs, why_epochs),
     ]
-    files = {reason.what.removeprefix("data."): reason.value for reason in beside if reason.value}
-    defaults = type(source)().settings()
-    data = {key: value for key, value in {**source.settings(), **files}.items() if key == "name" or value != defaults[key]}
     about = {"name": task.name, "problem_type": task.problem_type, "max_length": max_length, **separator}
-    train = {"epochs": epochs, "batch_size": 32 if max_length <= 256 else 16, "learning_rate": 5e-5, "seed": 1}
-    return Guess(data, about, train, tuple(reasons), sample.count, _is_foreign(rows))
+    train = {"epochs": epochs, "batch_size": 32 if max_length <= 256 else 16, "seed": 1}
+    texts = [row.text for row in rows]
+    return _guessed(path, source, sample, task, rows, reasons, about=about, method="full", train=train, texts=texts)
 
 
 def _understood(path: Path) -> tuple[Source, Sample, list[Reason], list[str], str, Label]:
@@ -108,7 +188,7 @@ def _understood(path: Path) -> tuple[Source, Sample, list[Reason], list[str], st
     raise first
 
 
-def _rows(records: Sequence[Record], source: Source, task: TextClassification) -> tuple[list[Row], list[DataError]]:
+def _rows(records: Sequence[Record], source: Source, task: Task) -> tuple[list[Row], list[DataError]]:
     """Return the rows that the task makes of the records, and why it refused others."""
     rows, refused = [], []
     for record in records:
@@ -156,7 +236,7 @@ def _trouble(sample: Sample, refused: Sequence[DataError]) -> Iterator[Reason]:
 
 def _max_length(texts: Sequence[str]) -> tuple[int, str]:
     """Return the smallest usual length that holds about 98 % of the texts, and why. A token is about four letters, or one Chinese character."""
-    lengths = sorted(len(text) / 4 + 0.75 * len(WITHOUT_SPACES.findall(text)) + 2 for text in texts)
+    lengths = sorted(language.tokens(text) + 2 for text in texts)
     most = round(lengths[min(int(0.98 * len(lengths)), len(lengths) - 1)])
     chosen = next((length for length in LENGTHS if length >= most), LENGTHS[-1])
     if most <= chosen:
@@ -165,22 +245,22 @@ def _max_length(texts: Sequence[str]) -> tuple[int, str]:
     return chosen, f"the most that small encoders take; about {100 * cut:.0f} % of the texts are longer, and are cut at the end"
 
 
-def _epochs(records: int) -> tuple[float, str]:
-    for most, epochs in ((500, 10), (2_000, 5), (50_000, 3)):
+def _epochs(records: int, usual: Sequence[tuple[int, int]] = ((500, 10), (2_000, 5), (50_000, 3))) -> tuple[float, str]:
+    for most, epochs in usual:
         if records <= most:
             return epochs, f"usual for up to {most:,} records"
     return 1, "usual for so many records"
 
 
-def _is_foreign(rows: Sequence[Row]) -> bool:
-    letters = [c for row in rows[:500] for c in row.text if c.isalpha()]
+def _is_foreign(texts: Sequence[str]) -> bool:
+    letters = [c for text in texts[:500] for c in text if c.isalpha()]
     return sum(ord(c) > 0x24F for c in letters) > 0.3 * len(letters)
 
 
 # ---------------------------------------------------------------- dev and test beside it
 
 
-def _beside(path: Path, source: Source, task: TextClassification, rows: Sequence[Row], *, complete: bool) -> Iterator[Reason]:
+def _beside(path: Path, source: Source, task: Task, rows: Sequence[Row], *, complete: bool) -> Iterator[Reason]:
     """Yield one reason for each split that lies beside the training file, or why what lies there cannot be it."""
     parts = re.fullmatch(r"(|.*[-_. ])train(?:ing)?(|[-_. ].*)", path.stem, re.IGNORECASE)
     if not parts:
@@ -191,7 +271,7 @@ def _beside(path: Path, source: Source, task: TextClassification, rows: Sequence
         for other in _candidates(path, [before + word + after for word in words], [before + word for word in words]):
             fault = _fault(other, source, task, rows, complete=complete)
             if fault is None:
-                yield Reason(f"data.{split}", str(other), "lies beside it, with the same columns and known labels")
+                yield Reason(f"data.{split}", str(other), f"lies beside it, {_like(task)}")
                 break
             why_not = why_not or Reason(f"data.{split}", None, f"{other.name} lies beside it, but {fault}")
         else:
@@ -206,7 +286,7 @@ def _candidates(path: Path, exact: Sequence[str], begins: Sequence[str]) -> list
     return [beside[stem] for stem in dict.fromkeys([*exact, *longer]) if stem in beside]
 
 
-def _fault(path: Path, source: Source, task: TextClassification, rows: Sequence[Row], *, complete: bool) -> str | None:
+def _fault(path: Path, source: Source, task: Task, rows: Sequence[Row], *, complete: bool) -> str | None:
     """Return why a file cannot be the dev or test split, None where it can. complete: `rows` are all training rows."""
     bad: list[str] = []
     other = source.for_file(str(path))
@@ -221,11 +301,17 @@ def _fault(path: Path, source: Source, task: TextClassification, rows: Sequence[
     read, refused = _rows(records, other, task)
     if len(refused) > 0.5 * len(records):
         return refused[0].message
+    if not isinstance(task, TextClassification):
+        return None
     known, found = _labels(rows), _labels(read)
     unknown = sorted(found - known)
     if unknown and (complete or len(unknown) > 0.5 * len(found)):
         return f"it has the label {textfile.shown(unknown[0])}, which no training row has"
     return None
+
+
+def _like(task: Task) -> str:
+    return "with the same columns and known labels" if isinstance(task, TextClassification) else "of the same kind"
 
 
 def _extra_header(records: Sequence[Record], source: Csv) -> str | None:

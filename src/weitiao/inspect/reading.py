@@ -67,16 +67,12 @@ def readings(path: Path) -> Iterator[tuple[Source, Sample, list[Reason]]]:
     suffix = path.suffix.lower()
     if suffix in _OTHER_FORMATS:
         raise BadValue(f"{path}: init cannot read {suffix} files.", hint="Unpack it, or export it as CSV or JSON lines.")
-    with path.open("rb") as file:
-        raw = file.read(2**20)
-    encoding, why = encoding_of(raw)
-    reasons = [] if encoding == "utf-8" else [Reason("data.encoding", encoding, why)]
-    start = raw.decode(encoding, "ignore").lstrip("\ufeff \t\r\n")[:1]
-    if suffix in (".json", ".jsonl", ".ndjson") or (suffix not in (".csv", ".tsv", ".tab") and start == "{"):
-        source = Json(train=str(path), encoding=encoding)
-        why = "one array of objects" if start == "[" else "one JSON object per line"
-        yield source, sampled(source), [Reason("data.name", "json", why), *reasons]
+    if (objects := as_json(path)) is not None:
+        yield objects
         return
+    with path.open("rb") as file:
+        encoding, why = encoding_of(file.read(2**20))
+    reasons = [] if encoding == "utf-8" else [Reason("data.encoding", encoding, why)]
     for _ in itertools.islice(textfile.lines(path, encoding), 1000):
         pass  # raises BadRow for bytes that are no text
     first: DataError | None = None
@@ -97,6 +93,21 @@ def readings(path: Path) -> Iterator[tuple[Source, Sample, list[Reason]]]:
             f"{path}: the lines do not come apart into columns.",
             hint="Expected the same number of commas, tabs, semicolons or | between text and label in every line.",
         )
+
+
+def as_json(path: Path) -> tuple[Json, Sample, list[Reason]] | None:
+    """Return how to read a file of JSON, a sample of its records, and why; None where it is something else. Raises DataError."""
+    suffix = path.suffix.lower()
+    with path.open("rb") as file:
+        raw = file.read(2**20)
+    encoding, why = encoding_of(raw)
+    start = raw.decode(encoding, "ignore").lstrip("\ufeff \t\r\n")[:1]
+    if suffix not in (".json", ".jsonl", ".ndjson") and (suffix in (".csv", ".tsv", ".tab", *_OTHER_FORMATS) or start != "{"):
+        return None
+    source = Json(train=str(path), encoding=encoding)
+    reasons = [] if encoding == "utf-8" else [Reason("data.encoding", encoding, why)]
+    why = "one array of objects" if start == "[" else "one JSON object per line"
+    return source, sampled(source), [Reason("data.name", "json", why), *reasons]
 
 
 def encoding_of(raw: bytes) -> tuple[str, str]:

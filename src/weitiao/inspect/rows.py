@@ -31,13 +31,8 @@ class Data:
     """`test` or `dev`: where the proof rows come from."""
     selected_on_same_rows: bool
     notes: tuple[str, ...]
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of all rows in their splits."""
-        return fingerprint.of_texts(
-            part for rows in (self.splits.train, self.splits.dev, self.splits.test, self.proof) for row in rows for part in (row.id, row.text, repr(row.target))
-        )
+    fingerprint: str
+    """A hash of all rows in their splits, as they were read."""
 
 
 def read(recipe: Recipe) -> Data:
@@ -94,13 +89,24 @@ def read(recipe: Recipe) -> Data:
     else:
         proof, split, same = dev, "dev", True
         said.append("proof rows: dev, too few to hold half of them back from model selection")
+    if data.train_rows is not None and data.train_rows < len(train):
+        kept = set(sorted(range(len(train)), key=lambda n: (fingerprint.of_text(train[n].text), n))[: data.train_rows])
+        train = [row for n, row in enumerate(train) if n in kept]
     said.insert(0, f"train: {len(train)} rows" + ("" if len(train) == len(given["train"]) else f" of {len(given['train'])}"))
 
     fitted = task.fitted(train)
     for name, rows in (("dev", dev), (split, proof)):
         fitted.check(rows, name)
     splits = Splits(train, dev, test or [], "; ".join(said), skipped)
-    return Data(fitted, splits, proof, split, same, tuple(_notes(train, proof, split, skipped)))
+    hashed = fingerprint.of_texts(
+        part for rows in (train, dev, test or [], proof) for row in rows for part in (row.id, row.text, repr(row.target), *_said(row))
+    )
+    return Data(fitted, splits, proof, split, same, tuple(_notes(train, proof, split, skipped)), hashed)
+
+
+def _said(row: Row) -> Iterator[str]:
+    for turn in row.turns:
+        yield from (turn.role, turn.content)
 
 
 def rows_of(task: Task, data: Source, split: Split, *, labelled: bool) -> tuple[list[Row], Skipped]:

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from weitiao.core.contracts import Metric, Prediction
+
 
 @dataclass(frozen=True)
-class F1:
+class F1(Metric):
     """F1 over labels: `macro` is the mean over classes, `micro` counts all decisions together.
 
     Predictions and targets are labels, or collections of labels. As in scikit-learn, a class that is neither
@@ -23,24 +25,24 @@ class F1:
     binary: bool = False
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         """macro_f1 or micro_f1."""
         return f"{self.average}_f1"
 
-    def statistics(self, predicted: Sequence[Any], targets: Sequence[Any]) -> Any:
+    def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> Any:
         """Return (n, 3 x classes), sparse: true positives, false positives, false negatives of each class."""
         from scipy import sparse
 
         index, width = {label: n for n, label in enumerate(self.labels)}, len(self.labels)
         rows, columns = [], []
-        for row, (guess, truth) in enumerate(zip(predicted, targets, strict=True)):
-            guessed, true = _labels(guess), _labels(truth)
+        for row, (prediction, truth) in enumerate(zip(predictions, targets, strict=True)):
+            guessed, true = _labels(prediction.value), _labels(truth)
             cells = [index[label] for label in guessed & true]
             cells += [width + index[label] for label in guessed - true]
             cells += [2 * width + index[label] for label in true - guessed]
             rows += [row] * len(cells)
             columns += cells
-        return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(predicted), 3 * width))
+        return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(predictions), 3 * width))
 
     def value(self, totals: np.ndarray) -> np.ndarray:
         """Return F1 = 2 tp / (2 tp + fp + fn)."""

@@ -7,22 +7,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from weitiao.core.contracts import Metric, Prediction
+
+
+def _values(predictions: Sequence[Prediction]) -> np.ndarray:
+    return np.array([prediction.value for prediction in predictions], dtype=float)
+
 
 def _columns(*columns: np.ndarray) -> np.ndarray:
     return np.stack([*columns, np.ones(len(columns[0]))], axis=1)
 
 
 @dataclass(frozen=True)
-class MeanSquaredError:
+class MeanSquaredError(Metric):
     """Mean of squared differences, in squared units of the target."""
 
     name: str = "mse"
     higher_is_better: bool = False
     binary: bool = False
 
-    def statistics(self, predicted: Sequence[float], targets: Sequence[float]) -> np.ndarray:
+    def statistics(self, predictions: Sequence[Prediction], targets: Sequence[float]) -> np.ndarray:
         """Return (n, 2): squared error, and one."""
-        return _columns(np.square(np.asarray(predicted, dtype=float) - np.asarray(targets, dtype=float)))
+        return _columns(np.square(_values(predictions) - np.asarray(targets, dtype=float)))
 
     def value(self, totals: np.ndarray) -> np.ndarray:
         """Return the mean."""
@@ -30,16 +36,16 @@ class MeanSquaredError:
 
 
 @dataclass(frozen=True)
-class MeanAbsoluteError:
+class MeanAbsoluteError(Metric):
     """Mean of absolute differences, in units of the target."""
 
     name: str = "mae"
     higher_is_better: bool = False
     binary: bool = False
 
-    def statistics(self, predicted: Sequence[float], targets: Sequence[float]) -> np.ndarray:
+    def statistics(self, predictions: Sequence[Prediction], targets: Sequence[float]) -> np.ndarray:
         """Return (n, 2): absolute error, and one."""
-        return _columns(np.abs(np.asarray(predicted, dtype=float) - np.asarray(targets, dtype=float)))
+        return _columns(np.abs(_values(predictions) - np.asarray(targets, dtype=float)))
 
     def value(self, totals: np.ndarray) -> np.ndarray:
         """Return the mean."""
@@ -47,16 +53,16 @@ class MeanAbsoluteError:
 
 
 @dataclass(frozen=True)
-class Pearson:
+class Pearson(Metric):
     """Pearson's correlation; 0 where one side does not vary."""
 
     name: str = "pearson"
     higher_is_better: bool = True
     binary: bool = False
 
-    def statistics(self, predicted: Sequence[float], targets: Sequence[float]) -> np.ndarray:
+    def statistics(self, predictions: Sequence[Prediction], targets: Sequence[float]) -> np.ndarray:
         """Return (n, 6): x, y, xx, yy, xy, one."""
-        x, y = np.asarray(predicted, dtype=float), np.asarray(targets, dtype=float)
+        x, y = _values(predictions), np.asarray(targets, dtype=float)
         return _columns(x, y, x * x, y * y, x * y)
 
     def value(self, totals: np.ndarray) -> np.ndarray:

@@ -15,9 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import Dropout, Module
 
-ATTENTION = "weitiao_cpu_dropout"
-"""Name under which transformers knows the attention function with this dropout."""
-
 
 class CpuDropout(Dropout):
     """torch.nn.Dropout, with masks drawn as above when it is active and its input is on the CPU."""
@@ -52,51 +49,11 @@ class _Dropout(torch.autograd.Function):
         return torch.mul(gradients[0], kept).mul_(ctx.scale), None
 
 
-def install(model: Module) -> None:
-    """Give a model this dropout, in its modules and, where its architecture lets one choose, inside attention.
-
-    A model without dropout, or not on the CPU, is left alone.
-    """
+def install(model: Module) -> bool:
+    """Give a model's dropout modules these masks, and tell whether there are any. On other devices than the CPU it is left alone."""
     if next(model.parameters()).device.type != "cpu":
-        return
-    modules = [module for module in model.modules() if type(module) is Dropout and module.p > 0]
+        return False
+    modules = [module for module in model.modules() if isinstance(module, CpuDropout) or (type(module) is Dropout and module.p > 0)]
     for module in modules:
         module.__class__ = CpuDropout
-    config: Any = model.config
-    if getattr(config, "_attn_implementation", None) == "sdpa" and modules:
-        _register()
-        set_attention: Any = model.set_attn_implementation
-        set_attention(ATTENTION)
-
-
-def _register() -> None:
-    from transformers import AttentionInterface
-    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-
-    AttentionInterface.register(ATTENTION, _attention)
-    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
-
-
-def _attention(
-    module: Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float | None = None, dropout: float = 0.0, **others: Any
-) -> tuple[Tensor, None]:
-    """Return attention as torch's scaled_dot_product_attention gives it; with active dropout, the three products in plain sight.
-
-    query: (batch, heads, length, width); key, value: perhaps fewer heads. torch takes the same plain path for masked
-    attention with dropout. Causal attention without a mask tensor is left to torch.
-    """
-    causal = others.get("is_causal", getattr(module, "is_causal", False))
-    plain_mask = attention_mask is not None and attention_mask.dtype == torch.bool
-    if dropout == 0 or query.device.type != "cpu" or not (plain_mask or (attention_mask is None and not causal)):
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-        found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others)
-        return found
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    scores = torch.matmul(query * (scaling if scaling is not None else query.shape[-1] ** -0.5), key.transpose(-1, -2))
-    if attention_mask is not None:
-        scores = scores.masked_fill(attention_mask.logical_not(), torch.finfo(scores.dtype).min)
-    weights = _Dropout.apply(torch.softmax(scores, -1, dtype=torch.float32).to(value.dtype), dropout)  # type: ignore[no-untyped-call]
-    return torch.matmul(weights, value).transpose(1, 2).contiguous(), None
+    return bool(modules)

@@ -15,7 +15,7 @@ from torch.nn import Module
 
 from weitiao.core.contracts import Head
 from weitiao.errors import ModelError, NotFound, WrongHead
-from weitiao.models.locate import Located, not_on_hub
+from weitiao.models.locate import Located, gated, not_on_hub
 
 _DROPOUT = re.compile(r"(^|_)(dropout|drop|pdrop)(_|$)")
 
@@ -30,9 +30,10 @@ class Loaded:
 
 
 def configuration(located: Located, head: Head, *, dropout: float | None = None) -> Any:
-    """Return the model's configuration with the head's settings; needs no weights."""
+    """Return the model's configuration with the head's settings; needs no weights. Raises WrongHead."""
     with _translated(located), _quiet():
         config = transformers.AutoConfig.from_pretrained(located.place, trust_remote_code=False)
+    check_head(config, head, asked=located.asked)
     for name, value in head.config.items():
         setattr(config, name, value)
     if dropout is not None:
@@ -40,6 +41,21 @@ def configuration(located: Located, head: Head, *, dropout: float | None = None)
             if _DROPOUT.search(name) and isinstance(value, int | float) and not isinstance(value, bool):
                 setattr(config, name, dropout)
     return config
+
+
+def check_head(config: Any, head: Head, *, asked: str) -> None:
+    """Raise WrongHead where the architecture has no such head, or one in name only: BERT continues a text, but sees what follows."""
+    known = _auto(head)._model_mapping
+    if type(config) not in known:
+        masked = head.auto_class == "AutoModelForMaskedLM"
+        hint = "Set task.masked=false, or choose an encoder such as BERT." if masked else "Choose another model, or another task."
+        raise WrongHead(f"{asked}: {config.model_type} has no head for the task.", hint=hint)
+    both_sides = not config.is_encoder_decoder and not getattr(config, "is_decoder", False) and not getattr(config, "causal", False)
+    if head.auto_class == "AutoModelForCausalLM" and both_sides and type(config) in transformers.AutoModelForMaskedLM._model_mapping:
+        raise WrongHead(
+            f"{asked}: {config.model_type} is an encoder, which sees both sides of a text: it cannot learn to continue one.",
+            hint="Choose a decoder such as smollm2-135m; an encoder learns from plain text with task.name=language_modeling task.masked=true.",
+        )
 
 
 def labels_in_checkpoint(located: Located) -> list[str] | None:
@@ -108,7 +124,7 @@ def _auto(head: Head) -> Any:
 @contextlib.contextmanager
 def _translated(located: Located) -> Iterator[None]:
     """Turn what transformers, the hub client and safetensors raise into one sentence."""
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import GatedRepoError, HFValidationError
     from safetensors import SafetensorError
 
     try:
@@ -120,6 +136,8 @@ def _translated(located: Located) -> Iterator[None]:
     except (OSError, HFValidationError) as error:
         text = _one_line(error)
         if not located.local:
+            if isinstance(error, GatedRepoError) or isinstance(error.__cause__, GatedRepoError):
+                raise gated(located.asked) from None
             reason = "it is not in the local cache and no hub could be reached"
             if "not a valid model identifier" in text or "Repository Not Found" in text or "404" in text:
                 reason = "the hub does not know it, or it is private"

@@ -16,6 +16,8 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import Embedding, Module
 
 from weitiao.core import environment, files
 
@@ -87,3 +89,25 @@ def _cpu_model() -> str:
         amx = "amx" if "amx_bf16" in fields.get("flags", "") else "no-amx"
         return f"{fields.get('model name', '')}/{fields.get('model', '')}/{amx}"
     return platform.processor()
+
+
+def cast_frozen(model: Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Cast the matrices that do not train, and nothing else; return them as they were, on the CPU, for `put_back`.
+
+    Autocast would cast them again in every forward. `model.to(bfloat16)` would cast buffers too: rotary frequencies in
+    bf16 move the logits of SmolLM2 by 0.4. Embeddings stay, so that the residual stream keeps fp32.
+    """
+    spared = {id(module.weight) for module in model.modules() if isinstance(module, Embedding)}
+    before = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad and parameter.ndim > 1 and parameter.is_floating_point() and id(parameter) not in spared:
+            before[name] = parameter.data.cpu()
+            parameter.data = parameter.data.to(dtype)
+    return before
+
+
+def put_back(model: Module, before: dict[str, Tensor]) -> None:
+    """Give cast parameters the values and the precision that they had."""
+    for name, parameter in model.named_parameters():
+        if name in before:
+            parameter.data = before[name].to(parameter.device)

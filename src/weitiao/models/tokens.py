@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from torch.nn import Module
 
+from weitiao.core.contracts import Layout
+from weitiao.core.rows import Turn
 from weitiao.errors import ModelError, NoPadToken
+from weitiao.models import templates
+from weitiao.models.families import POSITIONS_BEHIND_PADDING
 from weitiao.models.load import _quiet, _translated
 from weitiao.models.locate import Located, check_tokenizer
 
@@ -35,6 +40,15 @@ class Tokenizer:
         if not self.tokenizer("a", add_special_tokens=False)["input_ids"]:
             raise ModelError(f"{located.asked}: the tokenizer turns text into nothing.", hint="Its vocabulary is empty or damaged.")
         self.pad_id: int = self.tokenizer.pad_token_id
+        first = self.tokenizer("a")["input_ids"][0]
+        self.begin_id: int | None = first if first == self.tokenizer.bos_token_id else None
+        self.end_id: int | None = self.tokenizer.eos_token_id
+        self.mask_id: int | None = self.tokenizer.mask_token_id
+        self.special_ids = frozenset(self.tokenizer.all_special_ids) | frozenset(
+            id for id, token in getattr(self.tokenizer, "added_tokens_decoder", {}).items() if token.special
+        )
+        self.vocabulary = len(self.tokenizer)
+        self._template: tuple[str | None, bool, int | None] = (None, False, None)
         limits = [n for n in (self.tokenizer.model_max_length, positions) if n is not None and n < _NO_LIMIT]
         self.longest: int | None = min(limits, default=None)
 
@@ -50,12 +64,96 @@ class Tokenizer:
                 found += [(cut.get(n, ids), max(0, len(ids) - max_length)) for n, ids in enumerate(whole)]
         return found
 
+    def plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return for each text its ids; no special token is added, and none is read from the text."""
+        found: list[list[int]] = []
+        with _quiet():
+            for start in range(0, len(texts), 8192):
+                found += self.tokenizer(list(texts[start : start + 8192]), add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+        return found
+
+    def spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the ids of a rendered text, special tokens recognised and none added, and the characters of each."""
+        with _quiet():
+            encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return encoded["input_ids"], [tuple(span) for span in encoded["offset_mapping"]]
+
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """Return the text of ids, with special tokens only where asked for."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
+        return text
+
+    def layout(self, **settings: Any) -> Layout:
+        """Return how features become batches for this tokenizer."""
+        return Layout(self.pad_id, mask_id=self.mask_id, vocabulary=self.vocabulary, **settings)
+
+    # ------------------------------------------------------------ conversations
+
+    def use_template(self, name: str) -> str:
+        """Choose the chat template and return the name of the one in use; it is saved with the tokenizer. Raises BadValue, ModelError."""
+        own = self.tokenizer.chat_template
+        own = own.get("default") or next(iter(own.values()), None) if isinstance(own, dict) else own
+        found, self.tokenizer.chat_template = templates.chosen(name, own, self.tokenizer.get_vocab(), begins=self.begin_id is not None)
+        self._rendered([Turn("user", "a")], answer=True)
+        return found
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """The tokens at which a generated text ends: the end token, and what the chat template puts behind an answer."""
+        return frozenset(end for end in (self.end_id, self._template_facts()[1]) if end is not None)
+
+    def render(self, turns: Sequence[Turn], *, answer: bool) -> str:
+        """Return a conversation in the template; with `answer`, up to where the assistant's answer begins.
+
+        A system turn that the template refuses stands at the head of the first user turn. Raises ModelError where the
+        template fails.
+        """
+        if len(turns) > 1 and turns[0].role == "system" and self._template_facts()[0]:
+            turns = [Turn(turns[1].role, f"{turns[0].content}\n\n{turns[1].content}"), *turns[2:]]
+        return self._rendered(turns, answer=answer)
+
+    def _rendered(self, turns: Sequence[Turn], *, answer: bool) -> str:
+        from jinja2 import TemplateError
+
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        try:
+            text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer)
+        except (TemplateError, ValueError, TypeError, KeyError) as error:
+            said = str(error).strip().partition("\n")[0].rstrip(".")
+            raise ModelError(f"the chat template fails: {said}.", hint="Mend the conversation, or choose another template: task.template.") from None
+        return text
+
+    def _template_facts(self) -> tuple[bool, int | None]:
+        """Return whether the template refuses system turns, and the special token that it puts behind an answer."""
+        template = self.tokenizer.chat_template
+        if template is None:
+            return False, None
+        if self._template[0] != template:
+            asked, told, answered = Turn("user", "aqza"), Turn("system", "bqzb"), Turn("assistant", "cqzc")  # in no template's own words
+            try:
+                folds = "bqzb" not in self._rendered([told, asked], answer=True)
+            except ModelError:
+                folds = True
+            end = None
+            try:
+                ids, spans = self.spans(text := self._rendered([asked, answered], answer=False))
+                end = next((id for id, (left, _) in zip(ids, spans, strict=True) if left > text.rindex("cqzc") and id in self.special_ids), None)
+            except (ModelError, ValueError):
+                pass  # a template that cannot answer one question says so when it renders the user's rows
+            self._template = (template, folds, end)
+        return self._template[1:]
+
     def _ids(self, texts: list[str], max_length: int | None = None) -> list[list[int]]:
         options = {"truncation": True, "max_length": max_length} if max_length else {"truncation": False}
         ids: list[list[int]] = self.tokenizer(texts, padding=False, return_attention_mask=False, return_token_type_ids=False, verbose=False, **options)[
             "input_ids"
         ]
         return ids
+
+    def suit(self, model: Module) -> None:
+        """Tell a model which token pads: heads that pool the last token of a row look for it."""
+        config: Any = model.config
+        config.pad_token_id = self.pad_id
 
     def save(self, folder: Path, max_length: int) -> None:
         """Write the tokenizer so that plain transformers, told to truncate, cuts where we do."""
@@ -72,6 +170,6 @@ def positions(config: Any) -> int | None:
     limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     if limit is None or limit <= 0:
         return None
-    if config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer", "data2vec-text"):
-        return int(limit) - (config.pad_token_id or 0) - 1  # their positions start behind the pad id
+    if config.model_type in POSITIONS_BEHIND_PADDING:
+        return int(limit) - (config.pad_token_id or 0) - 1
     return int(limit)

@@ -8,6 +8,7 @@ from rich.console import Console as Rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from weitiao.core.events import Begun, Counted, Ended, Evaluated, Event, Phase, Stepped
+from weitiao.core.report import digits_of, number
 
 QUIET_SECONDS = 10.0
 """Least time between two progress lines where stderr is not a terminal."""
@@ -37,11 +38,11 @@ class Console:
             case Stepped():
                 self._stepped(event)
             case Counted(done, of):
-                self._show("rows", done, of, said=f"{done} of {of} rows scored")
+                self._show("rows", done, of, said=f"{done} of {of} rows done")
                 if done >= of:
                     self._drop("rows")
             case Evaluated(step, metrics, best):
-                shown = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+                shown = "  ".join(f"{name} {_number(value)}" for name, value in metrics.items())
                 self.rich.print(f"step {step:>6}  dev: {shown}{'  (best so far)' if best else ''}")
             case Ended(step, stopped_early, best_step, _):
                 self.close()
@@ -56,9 +57,10 @@ class Console:
 
     def _stepped(self, event: Stepped) -> None:
         rate = event.examples_seen / max(event.train_seconds, 1e-9)
+        speed = f"{number(rate, digits_of([rate], usual=1))} examples/s"
         left = event.train_seconds / event.step * (self._steps - event.step)
-        said = f"step {event.step:>6} of {self._steps}  loss {event.loss:.4f}  {rate:.0f} examples/s  about {left / 60:.1f} min left"
-        self._show("training", event.step, self._steps, note=f"{rate:.0f} examples/s  loss {event.loss:.4f}", said=said)
+        said = f"step {event.step:>6} of {self._steps}  loss {event.loss:.4f}  {speed}  about {left / 60:.1f} min left"
+        self._show("training", event.step, self._steps, note=f"{speed}  loss {event.loss:.4f}", said=said)
 
     def _show(self, name: str, done: int, of: int, *, said: str, note: str = "") -> None:
         """Move a bar, or, where there is no terminal, say it now and then."""
@@ -88,3 +90,7 @@ class Console:
     def _drop(self, name: str) -> None:
         if self._progress is not None and name in self._bars:
             self._progress.remove_task(self._bars.pop(name))
+
+
+def _number(value: float) -> str:
+    return number(value, digits_of([value], usual=4))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from weitiao.core.contracts import Batch, Features, Head, Metric, Objective, Outputs, Prediction, Source, Task, Tokens
+from weitiao.core.contracts import Batch, Features, Head, Layout, Metric, Objective, Outputs, Prediction, Source, Task, Tokens
 from weitiao.core.registry import did_you_mean
 from weitiao.core.rows import Record, Row
 from weitiao.core.textfile import shown
@@ -186,21 +186,17 @@ class TextClassification(Task):
             return [float(label in target) for label in index]
         return index[target]
 
-    def collate(self, items: Sequence[Features], pad_id: int) -> Batch:
+    def collate(self, items: Sequence[Features], layout: Layout) -> Batch:
         """Return input_ids and attention_mask (n, longest), and targets."""
         import torch
 
-        longest = max(len(item) for item in items)
-        ids = torch.full((len(items), longest), pad_id, dtype=torch.long)
-        mask = torch.zeros((len(items), longest), dtype=torch.long)
-        for n, item in enumerate(items):
-            ids[n, : len(item)] = torch.as_tensor(item.input_ids)
-            mask[n, : len(item)] = 1
+        from weitiao.models.layout import padded
+
         targets = None
         if all(item.target is not None for item in items):
             kind = torch.long if self.problem_type == "single_label_classification" else torch.float32
             targets = torch.tensor([item.target for item in items], dtype=kind)
-        return Batch({"input_ids": ids, "attention_mask": mask}, targets, tuple(item.row for item in items), sum(map(len, items)))
+        return Batch(padded(items, layout.pad_id), targets, tuple(item.row for item in items), sum(map(len, items)))
 
     # ------------------------------------------------------------ objective and predictions
 
@@ -228,7 +224,7 @@ class TextClassification(Task):
         loss = None if batch.targets is None else self._objective(None, 0.0).loss(logits, batch)
         return Outputs(logits.float().cpu(), loss)
 
-    def decode(self, values: Tensor, features: Sequence[Features]) -> list[Prediction]:
+    def decode(self, values: Tensor, features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
         """Return the label, the labels, or the number of each row, with probabilities."""
         if self.problem_type == "regression":
             return [Prediction(f.row, value) for f, value in zip(features, values[:, 0].tolist(), strict=True)]
@@ -299,7 +295,7 @@ class TextClassification(Task):
         from weitiao.metrics.f1 import F1
 
         labels = self.labels or []
-        totals = np.asarray(F1(tuple(labels)).statistics(predicted, targets).sum(axis=0)).reshape(3, len(labels))
+        totals = np.asarray(F1(tuple(labels)).statistics([Prediction("", value) for value in predicted], targets).sum(axis=0)).reshape(3, len(labels))
         table = []
         for label, (right, wrong, missed) in zip(labels, totals.T.tolist(), strict=True):
             precision, recall = (right / total if total else 0.0 for total in (right + wrong, right + missed))

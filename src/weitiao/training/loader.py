@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
-from weitiao.core.contracts import Batch, Features, Task
+from weitiao.core.contracts import Batch, Features, Layout, Task
+from weitiao.models.layout import divided
 
 BUCKET_STEPS = 50
 """Rows are sorted by length within this many steps' worth of shuffled rows: padding stays near 10 %, order stays random."""
@@ -18,12 +20,15 @@ class Loader:
     """Batches of any step, on demand. The rows of a step do not depend on how it is cut into micro-batches."""
 
     def __init__(
-        self, features: Sequence[Features], task: Task, *, pad_id: int, batch_size: int, gradient_accumulation: int, seed: int, bucketing: bool
+        self, features: Sequence[Features], task: Task, *, layout: Layout, batch_size: int, gradient_accumulation: int, seed: int, bucketing: bool
     ) -> None:
-        """features: what to train on. batch_size: rows in a micro-batch; gradient_accumulation: micro-batches in a step."""
-        self.features, self.task, self.pad_id = features, task, pad_id
+        """features: what to train on. batch_size: rows in a micro-batch; gradient_accumulation: micro-batches in a step.
+
+        Packed batches hold no padding, so rows of any length go together and only layout.most_tokens divides a step.
+        """
+        self.features, self.task, self.layout = features, task, layout
         self.batch_size, self.rows_per_step = batch_size, batch_size * gradient_accumulation
-        self.seed, self.bucketing = seed, bucketing
+        self.seed, self.bucketing = seed, bucketing and not layout.packed
         self.lengths = np.array([len(feature) for feature in features])
         self.steps_per_epoch = steps_per_epoch(len(features), self.rows_per_step)
         self._order = lru_cache(maxsize=2)(self._epoch)
@@ -33,8 +38,10 @@ class Loader:
         epoch, offset = divmod(step, self.steps_per_epoch)
         rows = self._order(epoch)[offset]
         rows = rows[np.argsort(-self.lengths[rows], kind="stable")] if self.bucketing else rows
-        pieces = (rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size))
-        return [self.task.collate([self.features[n] for n in piece], self.pad_id) for piece in pieces]
+        layout = dataclasses.replace(self.layout, draw=epoch + 1)
+        most_rows = self.rows_per_step if layout.packed else self.batch_size
+        pieces = divided(self.lengths[rows].tolist(), most_rows=most_rows, most_tokens=layout.most_tokens if layout.packed else None)
+        return [self.task.collate([self.features[n] for n in rows[piece]], layout) for piece in pieces]
 
     def _epoch(self, epoch: int) -> list[np.ndarray]:
         random = np.random.default_rng([self.seed, epoch])

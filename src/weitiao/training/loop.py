@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
 
-from weitiao.core.contracts import Batch, Method, Objective, Regularizer, Strategy
+from weitiao.core.contracts import Batch, Features, Method, Objective, Regularizer, Strategy
 from weitiao.errors import Diverged
 from weitiao.models import precision
 from weitiao.training import optim
@@ -118,13 +118,16 @@ def penalties(method: Method, regularizers: Sequence[Regularizer], model: Module
 
 def diverged(model: Module, objective: Objective, batches: Sequence[Batch], loader: Loader, *, step: int, strategy: Strategy, dtype: str) -> Diverged:
     """Return the error for a step whose gradient is not finite, naming the rows whose own loss is not finite."""
-    by_id = {feature.row: feature for feature in loader.features}
-    rows = [row for batch in batches for row in batch.rows]
+    rows = list(dict.fromkeys(row for batch in batches for row in batch.rows))
+    windows: dict[str, list[Features]] = {row: [] for row in rows}
+    for feature in loader.features:
+        if feature.row in windows:
+            windows[feature.row].append(feature)
     model.eval()
     guilty = []
     with torch.inference_mode(), precision.autocast(dtype, strategy.device):
         for row in rows:
-            alone = loader.task.collate([by_id[row]], loader.pad_id).to(strategy.device)
+            alone = loader.task.collate(windows[row], loader.layout).to(strategy.device)
             if not torch.isfinite(objective(model, alone).value()):
                 guilty.append(row)
     if guilty and len(guilty) < len(rows):

@@ -9,31 +9,31 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Module
 
 from weitiao.core import environment, files, rundir
-from weitiao.core.contracts import Features, Prediction, Strategy
-from weitiao.core.events import Begun, Counted, Ended, Evaluated, Event, Phase, Recorder, Saved, Stepped
+from weitiao.core.contracts import Prediction, Strategy
+from weitiao.core.events import Begun, Ended, Evaluated, Event, Phase, Recorder, Saved, Stepped
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
 from weitiao.core.version import __version__
 from weitiao.errors import Diverged, Interrupted, ResumeMismatch, TrainingError, WeitiaoError
-from weitiao.evaluation import baseline, score
-from weitiao.evaluation.predict import Said, outputs
+from weitiao.evaluation import baseline
 from weitiao.inspect import rows as inspect_rows
 from weitiao.inspect.machine import machine
-from weitiao.models import dropout, load
+from weitiao.models import attention, checkpointing, dropout, load, precision, readout
 from weitiao.parallel.single import Single
 from weitiao.record import jsonl
 from weitiao.training import loop, optim, state
+from weitiao.training.judge import Judge
 from weitiao.training.loader import Loader
-from weitiao.training.plan import facts, make_plan
-from weitiao.training.prepare import prepare
+from weitiao.training.plan import Facts, facts, make_plan
+from weitiao.training.prepare import encode, prepare
 from weitiao.training.seal import seal, write_predictions
 from weitiao.training.stopping import Stopping
 from weitiao.training.summary import Outcome, summarise
@@ -46,7 +46,7 @@ _TOLD = 200
 
 def plan(recipe: Recipe) -> Plan:
     """Return what a run of this recipe would do here, without weights and without a folder."""
-    return make_plan(recipe, facts(recipe, prepare(recipe)))
+    return make_plan(recipe, facts(recipe, *encode(prepare(recipe))))
 
 
 def run(
@@ -90,84 +90,55 @@ class _Run:
             recorder(event)
 
     def go(self) -> dict[str, Any]:
-        self.tell(Phase("reading rows and planning"))
-        self.prepared = prepare(self.asked)
+        self.tell(Phase("reading rows"))
+        prepared = prepare(self.asked)
+        self.tell(Phase("tokenizing and planning"))
+        self.prepared, self.encoded = encode(prepared)
         self.recipe = self.prepared.recipe
-        self.plan = self._plan()
+        known = facts(self.asked, self.prepared, self.encoded) if self.folder.status() == "new" else None
+        self.tell(Phase(f"loading {self.recipe.model_name}"))
+        loaded = load.weights(self.prepared.located, self.prepared.config, self.recipe.task.head, seed=self.recipe.train.seed)
+        self.strategy: Strategy = Single(self.prepared.device)
+        self.model = self.strategy.wrap(loaded.model)
+        self.plan = self._plan(known)
         torch.set_num_threads(self.plan.threads)
         files.remove_leftovers(self.folder.path)
         files.remove_leftovers(self.folder.state)
         self.folder.failure.unlink(missing_ok=True)
-        self.strategy: Strategy = Single(torch.device(self.plan.device))
-        self.tell(Phase("tokenizing"))
-        self.train_features, self.dev_features, self.proof_features = self._encode()
-        self.tell(Phase(f"loading {self.recipe.model}"))
-        loaded = load.weights(self.prepared.located, self.prepared.config, self.recipe.task.head, seed=self.recipe.train.seed)
-        self.model = self.strategy.wrap(loaded.model)
+        if self.plan.packing:
+            attention.install(self.model)
+        layout = self.prepared.tokenizer.layout(packed=self.plan.packing, most_tokens=self.plan.pack_tokens)
+        self.judge = Judge(self.prepared, self.encoded, layout, self.strategy, self.tell)
         self.notes = [*self.plan.notes, *([loaded.note] if loaded.note else [])]
-        if loaded.head_is_new and len(self.train_features) > baseline.MOST_ROWS:
+        if loaded.head_is_new and len(self.encoded.train) > baseline.MOST_ROWS:
             self.notes.append(
-                f"The linear head of before was fitted on {baseline.MOST_ROWS} of the {len(self.train_features)} training rows, drawn by the seed."
+                f"The linear head of before was fitted on {baseline.MOST_ROWS} of the {len(self.encoded.train)} training rows, drawn by the seed."
             )
-        before_is, before, baselines = self._before(loaded.head_is_new)
+        before_is, before, baselines = self.judge.before(self.model, head_is_new=loaded.head_is_new, kept=self.folder.predictions / "before.json")
         return self._finish(self._train(), before_is, before, baselines)
 
     # -------------------------------------------------------- plan and data
 
-    def _plan(self) -> Plan:
-        if self.folder.status() == "new":
-            made = make_plan(self.asked, facts(self.asked, self.prepared))
+    def _plan(self, known: Facts | None) -> Plan:
+        """Return the plan: of this run so far, or made now, from facts and from what the loaded model shows of itself."""
+        if known is not None:
+            made = make_plan(self.asked, replace(known, **self._shown()))
             self.folder.begin(self.asked, made, {**machine().as_dict(), "variables": environment.variables(("HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"))})
             return made
         held = self.folder.plan()
         _same_data(held, self.prepared.data, f"{self.folder.path} holds an unfinished run of this recipe")
         return held
 
-    def _encode(self) -> tuple[list[Features], list[Features], list[Features]]:
-        task, tokenizer, data = self.recipe.task, self.prepared.tokenizer, self.prepared.data
-        train, dev = (task.encode(rows, tokenizer) for rows in (data.splits.train, data.splits.dev))
-        return train, dev, task.encode(data.proof, tokenizer)
-
-    def _say(self, features: Sequence[Features], dtype: str, model: Module | None = None) -> Said:
-        return outputs(
-            model or self.model,
-            self.recipe.task,
-            features,
-            pad_id=self.prepared.tokenizer.pad_id,
-            strategy=self.strategy,
-            batch_size=self.recipe.evaluate.batch_size,
-            dtype=dtype,
-            on_batch=lambda done: self.tell(Counted(done, len(features))),
-        )
-
-    # -------------------------------------------------------- before
-
-    def _before(self, head_is_new: bool) -> tuple[str, list[Prediction], dict[str, list[Any]]]:
-        """Return what before is, its predictions on the proof rows, and the predictions of the baselines."""
-        task, data = self.recipe.task, self.prepared.data
-        baselines: dict[str, list[Any]] = {"majority": [task.majority(data.splits.train)] * len(data.proof)}
-        kept = self.folder.predictions / "before.json"
-        if head_is_new:
-            if kept.is_file():
-                values = files.read_json(kept)
-            else:
-                self.tell(Phase("measuring before: a linear head on the untouched model"))
-                values = baseline.head_only(
-                    self.model,
-                    task,
-                    (data.splits.train, self.train_features),
-                    self.proof_features,
-                    pad_id=self.prepared.tokenizer.pad_id,
-                    strategy=self.strategy,
-                    batch_size=self.recipe.evaluate.batch_size,
-                    seed=self.recipe.train.seed,
-                    on_batch=lambda done, of: self.tell(Counted(done, of)),
-                )
-                files.write_json(kept, values)
-            baselines["head_only"] = values
-            return "head_only", [Prediction(row.id, value) for row, value in zip(data.proof, values, strict=True)], baselines
-        self.tell(Phase("measuring before: the model as it is"))
-        return "model", task.decode(self._say(self.proof_features, "fp32").values, self.proof_features), baselines
+    def _shown(self) -> dict[str, Any]:
+        """Return what the loaded model shows when it is tried: whether it keeps packed rows apart, and how likelihoods are read out."""
+        task = self.recipe.task
+        if not task.reads_out:
+            return {}
+        found = {"readout": "labelled positions" if readout.of(self.model) is not None else "full logits"}
+        if not task.packs or self.recipe.train.packing is False:
+            return {**found, "packing": False}
+        attention.install(self.model)
+        return {**found, "packing": attention.keeps_documents_apart(self.model)}
 
     # -------------------------------------------------------- steps
 
@@ -177,9 +148,9 @@ class _Run:
         for regularizer in recipe.regularize:
             objective = regularizer.wrap(objective)
         loader = Loader(
-            self.train_features,
+            self.encoded.train,
             recipe.task,
-            pad_id=self.prepared.tokenizer.pad_id,
+            layout=self.judge.layout,
             batch_size=plan.batch_size,
             gradient_accumulation=plan.rows_per_step // plan.batch_size,
             seed=recipe.train.seed,
@@ -187,7 +158,11 @@ class _Run:
         )
         method.calibrate(self.model, objective, (batch for step in range(loader.steps_per_epoch) for batch in loader.step(step)))
         self.model = method.apply(self.model)
-        dropout.install(self.model)
+        if dropout.install(self.model) or plan.packing:
+            attention.install(self.model)
+        if plan.gradient_checkpointing:
+            checkpointing.enable(self.model)
+        self.cast = precision.cast_frozen(self.model, torch.bfloat16) if plan.dtype == "bf16" else {}
         optimizer = optim.optimizer(method.groups(self.model), recipe.train)
         progress = state.Progress()
         if checkpoints := state.complete(self.folder.state):
@@ -201,6 +176,7 @@ class _Run:
             if progress.best_step is not None:
                 state.restore_best(self.folder.state, progress.best_step, self.model, self.strategy)
                 self._check_best(progress)
+            precision.put_back(self.model, self.cast)
             self.tell(Ended(progress.step, progress.stopped_early, progress.best_step))
         finally:
             log.close()
@@ -265,7 +241,7 @@ class _Run:
     def _judge(self, progress: state.Progress, last: bool) -> None:
         """Score dev, keep the weights if they are the best so far, and decide whether to stop early."""
         assert self.plan.best is not None
-        scores = self._dev_scores()
+        scores = self.judge.dev(self.model, dtype=self.plan.dtype)
         value = scores[self.plan.best]
         better = progress.best_value is None or (value > progress.best_value if self._higher_is_better() else value < progress.best_value)
         if better:
@@ -277,23 +253,13 @@ class _Run:
         progress.stopped_early = not last and patience is not None and progress.without_improvement >= patience
         self.tell(Evaluated(progress.step, scores, better))
 
-    def _dev_scores(self) -> dict[str, float]:
-        task, dev = self.recipe.task, self.prepared.data.splits.dev
-        said = self._say(self.dev_features, self.plan.dtype)
-        predicted, targets = [p.value for p in task.decode(said.values, self.dev_features)], [row.target for row in dev]
-        scores = {"loss": float(said.loss or 0.0)}
-        for metric in task.metrics():
-            statistics = metric.statistics(predicted, targets)
-            scores[metric.name] = float(metric.value(score.total(statistics)))
-        return scores
-
     def _higher_is_better(self) -> bool:
-        return {metric.name: metric.higher_is_better for metric in self.recipe.task.metrics()}.get(self.plan.best or "", False)
+        return {metric.name: metric.higher_is_better for metric in self.recipe.task.metrics()}.get(self.plan.best or "") is True
 
     def _check_best(self, progress: state.Progress) -> None:
         """Measure the restored weights again: they must score what they scored when they were kept."""
         assert self.plan.best is not None and progress.best_value is not None
-        value = self._dev_scores()[self.plan.best]
+        value = self.judge.dev(self.model, dtype=self.plan.dtype)[self.plan.best]
         if abs(value - progress.best_value) > 1e-5 * max(1.0, abs(progress.best_value)):
             raise TrainingError(
                 f"the best weights (step {progress.best_step}) scored {self.plan.best} {progress.best_value:.6f} and score {value:.6f} after being read back.",
@@ -312,11 +278,10 @@ class _Run:
     # -------------------------------------------------------- after
 
     def _finish(self, progress: state.Progress, before_is: str, before: list[Prediction], baselines: dict[str, list[Any]]) -> dict[str, Any]:
-        task, data, plan = self.recipe.task, self.prepared.data, self.plan
+        data, plan = self.prepared.data, self.plan
         peak = _peak_memory_gb(self.strategy.device)  # before bootstraps and plots, which are not training
         self.tell(Phase("measuring after"))
-        said = self._say(self.proof_features, "fp32").values
-        after = task.decode(said, self.proof_features)
+        said, after = self.judge.proof(self.model)
         targets = [row.target for row in data.proof]
         summary = summarise(
             self.asked,
@@ -325,7 +290,7 @@ class _Run:
             self.folder,
             progress,
             outcome=Outcome(before_is, before, after, baselines),
-            features={"train": self.train_features, "dev": self.dev_features, f"proof ({data.split})": self.proof_features},
+            encoded=self.encoded,
             notes=self.notes,
             peak_memory_gb=peak,
             began=self.began,
@@ -334,7 +299,7 @@ class _Run:
         plain = [list(t) if isinstance(t, tuple) else t for t in targets]
         write_predictions(self.folder.predictions / "before.jsonl", before, plain)
         write_predictions(self.folder.predictions / "after.jsonl", after, plain)
-        few = self.proof_features[:CHECKED_ROWS]
+        few = self.encoded.proof[:CHECKED_ROWS]
         summary = seal(
             self.folder.artifact,
             self.prepared,

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from weitiao.core import artifact, files, report
-from weitiao.core.contracts import Features, Strategy
+from weitiao.core.contracts import Features, Prediction, Strategy
 from weitiao.errors import Damaged
 from weitiao.evaluation.predict import outputs
 from weitiao.models import whole
@@ -46,7 +46,8 @@ def seal(
         files.write_text(folder / "recipe.yaml", recipe.as_yaml())
         files.write_json(folder / "task.json", recipe.task.settings())
         again = strategy.wrap(recipe.method.load(folder, recipe.task.head))
-        read_back = outputs(again, recipe.task, features, pad_id=tokenizer.pad_id, strategy=strategy, batch_size=len(features)).values
+        tokenizer.suit(again)
+        read_back = outputs(again, recipe.task, features, layout=tokenizer.layout(), strategy=strategy, batch_size=len(features)).values
         furthest = float((read_back - said).abs().max()) if len(features) else 0.0
         if not furthest <= TOLERANCE * max(1.0, float(said.abs().max())):
             raise Damaged(
@@ -61,10 +62,12 @@ def seal(
     return summary
 
 
-def write_predictions(path: Path, predictions: Sequence[Any], targets: Sequence[Any]) -> None:
+def write_predictions(path: Path, predictions: Sequence[Prediction], targets: Sequence[Any]) -> None:
     """Write id, prediction, target and scores, one row per line."""
-    lines = [
-        json.dumps({"id": p.id, "prediction": p.value, "target": t, "scores": {k: round(v, 6) for k, v in p.scores.items()}}, ensure_ascii=False)
-        for p, t in zip(predictions, targets, strict=True)
-    ]
+    lines = [json.dumps(_line(p, t), ensure_ascii=False) for p, t in zip(predictions, targets, strict=True)]
     files.write_text(path, "\n".join(lines) + "\n")
+
+
+def _line(prediction: Prediction, target: Any) -> dict[str, Any]:
+    line = {"id": prediction.id, "prediction": prediction.value, "target": target, "scores": {k: round(v, 6) for k, v in prediction.scores.items()}}
+    return {**line, "measures": dict(prediction.measures)} if prediction.measures else line

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from weitiao.core import fingerprint, report, rundir
-from weitiao.core.contracts import Features, Prediction
+from weitiao.core.contracts import Capability, Features, Prediction, Task
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
 from weitiao.core.version import __version__
@@ -19,7 +19,7 @@ from weitiao.evaluation.changes import changes
 from weitiao.inspect.machine import machine
 from weitiao.record import jsonl
 from weitiao.training import state
-from weitiao.training.prepare import Prepared
+from weitiao.training.prepare import Encoded, Prepared
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def summarise(
     progress: state.Progress,
     *,
     outcome: Outcome,
-    features: Mapping[str, Sequence[Features]],
+    encoded: Encoded,
     notes: Sequence[str],
     peak_memory_gb: float,
     began: float,
@@ -48,11 +48,15 @@ def summarise(
     """Return the report but for the artifact's hash. began: monotonic time since which `progress` was not told."""
     recipe, task, data = prepared.recipe, prepared.recipe.task, prepared.data
     targets = [row.target for row in data.proof]
-    first, second = [p.value for p in outcome.before], [p.value for p in outcome.after]
-    metrics = {metric.name: score.compare(metric, first, second, targets) for metric in task.metrics()}
+    compared = {metric.name: score.compare(metric, outcome.before, outcome.after, targets) for metric in task.metrics()}
+    metrics = {name: entry for name, entry in compared.items() if entry is not None}
     main = task.metrics()[0].name
-    baselines = {name: {m.name: score.score(m, values, targets) for m in task.metrics()} for name, values in outcome.baselines.items()}
-    tables = [task.breakdown(values, targets) for values in (first, second)]
+    baselines = {
+        name: _scores(task, [Prediction(row.id, v) for row, v in zip(data.proof, values, strict=True)], targets) for name, values in outcome.baselines.items()
+    }
+    tables = [task.breakdown([p.value for p in side], targets) for side in (outcome.before, outcome.after)]
+    proof_name = f"proof ({data.split})"
+    features = {"train": encoded.train, "dev": encoded.dev, proof_name: encoded.proof}
     seconds = max(progress.train_seconds, 1e-9)
     found: dict[str, Any] = {
         "format": 1,
@@ -62,10 +66,17 @@ def summarise(
         "run": str(folder.path.resolve()),
         "artifact": str(folder.artifact.resolve()),
         "report": str(folder.report.resolve()),
-        "model": recipe.model,
+        "model": recipe.model_name,
         "task": task.name,
         "method": recipe.method.name,
-        "verdict": report.verdict(main, metrics[main], before_is=outcome.before_is, split=data.split, majority=baselines["majority"][main]["value"]),
+        "opens_with": _opens_with(prepared),
+        "verdict": report.verdict(
+            main,
+            metrics[main],
+            before_is=outcome.before_is,
+            split=data.split,
+            majority=baselines["majority"][main]["value"] if "majority" in baselines else None,
+        ),
         "split": data.split,
         "split_said": data.splits.said,
         "selected_on_same_rows": data.selected_on_same_rows,
@@ -73,11 +84,13 @@ def summarise(
         "main_metric": main,
         "metrics": metrics,
         "baselines": baselines,
-        "changes": changes(data.proof, outcome.before, outcome.after),
+        "changes": changes(task, data.proof, outcome.before, outcome.after),
         "curves": _curves(jsonl.read(folder.log), main, progress.best_step),
         "rows": {**data.splits.sizes(), "proof": len(data.proof)},
         "skipped": {name: asdict(left) for name, left in data.splits.skipped.items() if left.count},
         "cut": {name: cut for name, items in features.items() if (cut := _cut(items))},
+        "left_out": {proof_name if name == "proof" else name: found for name, found in encoded.left_out.items()},
+        "divided": {proof_name if name == "proof" else name: found for name, found in encoded.divided.items()},
         "stopped_early": progress.stopped_early,
         "best_step": progress.best_step,
         "steps": progress.step,
@@ -108,6 +121,25 @@ def summarise(
         before, after = (table["confusion"] for table in tables)
         found["confusion"] = {"labels": before["labels"], "before": before["counts"], "after": after["counts"]}
     return found
+
+
+def _opens_with(prepared: Prepared) -> dict[str, Any]:
+    """Return what plain transformers or PEFT needs to know to open the artifact."""
+    task, method = prepared.recipe.task, prepared.recipe.method
+    found: dict[str, Any] = {
+        "auto_class": task.head.auto_class,
+        "folder": "adapter" if Capability.ADAPTER in method.can else "model",
+        "takes": "conversations" if prepared.data.proof[0].turns else "texts",
+    }
+    found |= {name: task.head.config[name] for name in ("num_labels", "problem_type") if name in task.head.config}
+    if task.head.auto_class == "AutoModelForCausalLM":
+        found["ends"] = sorted(prepared.tokenizer.ends)
+    return found
+
+
+def _scores(task: Task, predictions: Sequence[Prediction], targets: Sequence[Any]) -> dict[str, Any]:
+    found = {metric.name: score.score(metric, predictions, targets) for metric in task.metrics()}
+    return {name: entry for name, entry in found.items() if entry is not None}
 
 
 def _without(entry: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def curves(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     drawn = words.mapping(report.get("curves"))
     dev = words.mapping(drawn.get("dev_metric"))
     train, loss, rate, norm = (_points(drawn.get(key)) for key in ("train_loss", "dev_loss", "learning_rate", "gradient_norm"))
-    metric = _points(dev.get("points"))
+    of_tokens = dev.get("name") == "loss"  # then the dev score and the dev loss are one
+    metric = [] if of_tokens and loss else _points(dev.get("points"))
     best = words.number_of(dev.get("best_step")) if dev.get("best_step") is not None else words.number_of(report.get("best_step"))
     mark = [] if best is None else [("mark", f"best, step {best:g}")]
     charts = []
@@ -40,7 +41,7 @@ def curves(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         keys += [("accent", "dev")] if loss else []
         keys += [] if metric else mark  # where there are two charts, one says it
         lines = [("faint" if smooth else "ink", train), ("ink", smooth[1] if smooth else []), ("accent", loss)]
-        charts.append(_chart("loss", "Loss", keys, lines, best=best))
+        charts.append(_chart("loss", words.titled("loss") if of_tokens else "Loss", keys, lines, best=best))
     if metric:
         title = f"{words.titled(words.text_of(dev.get('name')) or 'metric')} on dev"
         charts.append(_chart("metric", title, [("accent", "dev"), *mark], [("accent", metric)], best=best))

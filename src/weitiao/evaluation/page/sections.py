@@ -8,11 +8,14 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
+from weitiao.core.report import digits_of, digits_of_change
 from weitiao.evaluation.page import words
 from weitiao.evaluation.page.curves import STEPS
 
 CUT = 300
 """Characters of a text shown at once; the rest unfolds."""
+LINES = 10
+"""Lines of a text shown at once."""
 KEPT = 20_000
 """Characters of a text kept at all: a report of thirty rows must still open when each is a book."""
 MATRIX_UP_TO = 15
@@ -20,8 +23,11 @@ MATRIX_UP_TO = 15
 PAIRS = 20
 EXAMPLES_SHOWN = 4
 CLASSES_SHOWN = 20
+DRAWN_UP_TO = 3
+"""Metrics up to which all are drawn; beyond, the main one is, and the others unfold."""
 
 _BASELINES = {"majority": "Always the same answer", "mean": "Always the mean", "head_only": "Frozen body, linear head"}
+_DIRECTIONS = {True: "higher is better", False: "lower is better"}
 _VERDICTS = {"better": ("better", "Better"), "worse": ("worse", "Worse"), "not proven": ("unproven", "Not proven")}
 
 # ---------------------------------------------------------------- what was asked, and the answer
@@ -50,8 +56,8 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"look": look, "word": word, "sentence": sentence, "caution": report.get("selected_on_same_rows") is True}
 
 
-def scores(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one row per metric, the main one first."""
+def scores(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return one row per metric, the main one first, and the rows that are drawn: at once, and unfolding."""
     metrics, main = words.mapping(report.get("metrics")), report.get("main_metric")
     before_is_head = report.get("before_is") == "head_only"
     names = _BASELINES | ({"majority": "Always the largest class"} if report.get("per_class") or report.get("confusion") else {})
@@ -68,24 +74,26 @@ def scores(report: Mapping[str, Any]) -> list[dict[str, Any]]:
                 others.append((names.get(key, words.titled(key)), "other", estimate))
         sides = [("Before, linear head" if before_is_head else "Before", "before", before), ("After", "after", after)]
         drawn = [*others, *((label, look, estimate) for label, look, estimate in sides if estimate)]
-        digits = words.digits_of(part for _, _, estimate in drawn for part in estimate.values())
+        beside = [part for _, _, estimate in drawn for part in estimate.values()]
         higher = metric.get("higher_is_better")
         sizes = list(dict.fromkeys(words.count_of(words.mapping(metric.get(key)).get("n")) for key in ("before", "after")))
         rows.append(
             {
                 "name": words.titled(name),
-                "direction": "" if higher is None else "higher is better" if higher else "lower is better",
-                "before": _shown(before, digits),
-                "after": _shown(after, digits),
-                "difference": _shown(difference, digits, signed=True),
+                "direction": "neither way is better" if higher is None and "higher_is_better" in metric else _DIRECTIONS.get(higher, ""),
+                "before": _shown(before, beside),
+                "after": _shown(after, beside),
+                "difference": _shown(difference, beside, signed=True),
                 "p_value": words.p_value(metric.get("p_value")),
                 "test": words.text_of(metric.get("test")),
                 "n": " / ".join(filter(None, sizes)),
-                "plot": _intervals(drawn, digits),
-                "difference_plot": _intervals([("After − before", "after", difference)], digits, zero=True) if difference else None,
+                "plot": _intervals(drawn, beside),
+                "difference_plot": _intervals([("After − before", "after", difference)], beside, zero=True) if difference else None,
             }
         )
-    return rows
+    plots = [row for row in rows if row["plot"]]
+    first = len(plots) if len(rows) <= DRAWN_UP_TO else 1
+    return {"rows": rows, "drawn": plots[:first], "folded": plots[first:]} if rows else None
 
 
 def _estimate(value: Any) -> dict[str, float] | None:
@@ -96,16 +104,21 @@ def _estimate(value: Any) -> dict[str, float] | None:
     return numbers if len(numbers) == 3 else {"value": numbers["value"]}
 
 
-def _shown(estimate: Mapping[str, float] | None, digits: int, *, signed: bool = False) -> dict[str, str] | None:
+def _shown(estimate: Mapping[str, float] | None, beside: Sequence[float], *, signed: bool = False) -> dict[str, str] | None:
+    """Return value and interval as text. beside: the scores in the same row; with `signed` the estimate is a difference of them."""
     if estimate is None:
         return None
+    digits = digits_of_change(estimate, digits_of(beside)) if signed else digits_of(estimate.values(), beside=beside)
     interval = " to ".join(words.decimal(estimate[key], digits, signed=signed) for key in ("low", "high") if key in estimate)
     return {"value": words.decimal(estimate["value"], digits, signed=signed), "interval": interval}
 
 
-def _intervals(drawn: Sequence[tuple[str, str, Mapping[str, float]]], digits: int, *, zero: bool = False) -> dict[str, Any]:
-    """Return dots, bars and ticks as positions in percent of one common axis."""
-    values = [part for _, _, estimate in drawn for part in estimate.values()] + ([0.0] if zero else [])
+def _intervals(drawn: Sequence[tuple[str, str, Mapping[str, float]]], beside: Sequence[float], *, zero: bool = False) -> dict[str, Any] | None:
+    """Return dots, bars and ticks as positions in percent of one common axis; None where all is one and the same value."""
+    values = [part for _, _, estimate in drawn for part in estimate.values()]
+    if len(drawn) > 1 and len(values) > len(drawn) and len(set(values)) == 1:
+        return None
+    values += [0.0] if zero else []
     low, high = min(values), max(values)
     if high - low < 1e-9 * max(1.0, abs(high)):
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
@@ -118,7 +131,7 @@ def _intervals(drawn: Sequence[tuple[str, str, Mapping[str, float]]], digits: in
     rows = []
     for label, look, estimate in drawn:
         left, right = (at(estimate.get(key, estimate["value"])) for key in ("low", "high"))
-        shown = _shown(estimate, digits, signed=zero) or {}
+        shown = _shown(estimate, beside, signed=zero) or {}
         rows.append({"label": label, "look": look, "dot": at(estimate["value"]), "left": left, "width": round(right - left, 2), "shown": shown})
     return {"rows": rows, "ticks": [(at(float(tick)), words.tick_label(float(tick))) for tick in ticks], "zero": at(0.0) if zero else None}
 
@@ -139,6 +152,11 @@ def measured(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     if report.get("selected_on_same_rows") is True:
         warning = "The best weights were chosen by these very rows, so the score after tuning is flattered and the proof is weak."
         sentences.append(("warning", f"{warning} Give a test split that nothing is chosen by, and measure again."))
+    if (generated := words.number_of(words.mapping(report.get("changes")).get("generated"))) and (of := words.number_of(sizes.get("proof", sizes.get(split)))):
+        if generated < of:
+            names = [words.titled(key) for key, entry in words.mapping(report.get("metrics")).items() if _rows_of(entry) == generated]
+            said = f"Answers were generated for {words.count_of(generated)} of them, drawn by a hash of their ids"
+            sentences.append(("", f"{said}; on these rest: {', '.join(names)}." if names else f"{said}."))
     before_is = report.get("before_is")
     if before_is == "head_only":
         sentences.append(
@@ -149,6 +167,10 @@ def measured(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     if said := words.text_of(report.get("split_said")):
         sentences.append(("quiet", f"Splits: {said}"))
     return sentences
+
+
+def _rows_of(metric: Any) -> float | None:
+    return words.number_of(words.mapping(words.mapping(metric).get("after")).get("n"))
 
 
 # ---------------------------------------------------------------- classes and rows
@@ -214,30 +236,83 @@ def _heat_cell(count: int, share: float, *, right: bool) -> dict[str, Any]:
     return {"count": count, "shade": round(shade, 2), "look": "hit" if right else "miss", "strong": shade > 0.5}
 
 
+_TALLIES = {
+    "right": {"better": "wrong before, right after", "worse": "right before, wrong after", "both_right": "right both times", "both_wrong": "wrong both times"},
+    "closeness": {"better": "closer to the target", "worse": "further from it", "both_right": "right both times", "both_wrong": "off both times"},
+    "likelihood": {"better": "more probable than before", "worse": "less probable", "unchanged": "as probable as before"},
+}
+
+
 def changes(report: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the tally of rows that changed, and examples."""
     changes = words.mapping(report.get("changes"))
     listed = {key: [words.mapping(e) for e in words.sequence(changes.get(f"examples_{key}"))] for key in ("better", "worse", "still_wrong")}
-    numeric = any(words.number_of(example.get("target")) is not None for examples in listed.values() for example in examples)
-    graded = numeric or any(isinstance(example.get("target"), list) for examples in listed.values() for example in examples)
-    phrases = (
-        {"better": "closer to the target", "worse": "further from it", "both_right": "right both times", "both_wrong": "off both times"}
-        if graded
-        else {"better": "wrong before, right after", "worse": "right before, wrong after", "both_right": "right both times", "both_wrong": "wrong both times"}
-    )
-    counts = {key: count for key in ("better", "worse", "both_right", "both_wrong") if (count := words.number_of(changes.get(key))) is not None}
+    targets = [example.get("target") for examples in listed.values() for example in examples]
+    numeric = any(words.number_of(target) is not None for target in targets)
+    graded = changes.get("graded")
+    if not isinstance(graded, str) or graded not in _TALLIES:
+        graded = "closeness" if numeric or any(isinstance(target, list) for target in targets) else "right"
+    likely = graded == "likelihood"
+    counts = {key: count for key in _TALLIES[graded] if (count := words.number_of(changes.get(key))) is not None}
+    if not counts.get("unchanged"):
+        counts.pop("unchanged", None)
     total = sum(counts.values())
-    tally = [{"look": key, "count": words.count_of(n), "words": phrases[key], "share": round(100 * n / total, 2) if total else 0} for key, n in counts.items()]
+    tally = [
+        {"look": key, "count": words.count_of(n), "words": _TALLIES[graded][key], "share": round(100 * n / total, 2) if total else 0}
+        for key, n in counts.items()
+    ]
+    what = "reference answer" if any(target is not None for target in targets) else "text"
     titles = {"better": "Changed for the better", "worse": "Changed for the worse", "still_wrong": "Still far off" if numeric else "Still wrong"}
+    if likely:
+        titles = {"better": f"The {what} became more probable", "worse": f"The {what} became less probable", "still_wrong": ""}
     of = {"better": counts.get("better"), "worse": counts.get("worse"), "still_wrong": counts.get("both_wrong")}
     groups = []
     for key, examples in listed.items():
         if examples:
-            shown = [_example(example, numeric) for example in examples]
+            shown = [_likely(example) if likely else _example(example, numeric) for example in examples]
             whole = of[key]
             extent = f"{len(shown)} of {words.count_of(whole)}" if whole is not None and whole > len(shown) else words.count_of(len(shown))
             groups.append({"title": titles[key], "extent": extent, "first": shown[:EXAMPLES_SHOWN], "rest": shown[EXAMPLES_SHOWN:]})
-    return {"tally": tally, "groups": groups} if tally or groups else None
+    return {"intro": _intro(changes, what) if likely else "", "tally": tally, "groups": groups} if tally or groups else None
+
+
+def _intro(changes: Mapping[str, Any], what: str) -> str:
+    """Return how rows are graded by likelihood, and which examples come first."""
+    said = f"Rows are graded by how probable the model finds their {what}, per token: none is right or wrong."
+    first = "Rows with generated answers come first, then the others" if words.number_of(changes.get("generated")) else "They come"
+    return f"{said} {first}, the largest changes before the smaller."
+
+
+def _likely(example: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the conversation or text, the reference, and what was generated before and after."""
+    turns = [words.mapping(turn) for turn in words.sequence(example.get("turns"))]
+    several = len(turns) > 1
+    told = [{"role": words.titled(words.text_of(t.get("role"))) if several else "", "text": _cut(words.text_of(t.get("content")))} for t in turns]
+    before, after = (words.text_of(example.get(key)).strip() for key in ("before", "after"))
+    cut_off = {side: ", cut off" if example.get(f"{side}_stopped") is False else "" for side in ("before", "after")}
+    answers = [("target", "Reference", words.text_of(example.get("target")).strip())]
+    if before and before == after:
+        answers.append(("after", f"Generated before and after alike{cut_off['after']}", after))
+    elif example.get("before") is not None or example.get("after") is not None:
+        said = {"before": before or "(nothing)", "after": after or "(nothing)"}
+        answers += [(side, f"Generated {side}{cut_off[side]}", said[side]) for side in said]
+    losses = [words.number_of(example.get(key)) for key in ("before_loss", "after_loss")]
+    moved = ""
+    if None not in losses:
+        moved = f"loss per token {' → '.join(words.decimal(loss, 3) for loss in losses)}"
+        if tokens := words.count_of(example.get("tokens")):
+            moved += f", {tokens} token{'' if tokens == '1' else 's'}"
+    earlier = words.number_of(example.get("turns_before"))
+    return {
+        "turns": told or [{"role": "", "text": _cut(words.text_of(example.get("text")))}],
+        "earlier": f"{words.count_of(earlier)} earlier turn{'' if earlier == 1 else 's'} not shown" if earlier else "",
+        "said": [{"look": look, "key": key, "text": _cut(text)} for look, key, text in answers if text],
+        "place": " · ".join(filter(None, (moved, _place(example)))),
+    }
+
+
+def _place(example: Mapping[str, Any]) -> str:
+    return " · ".join(dict.fromkeys(filter(None, (words.text_of(example.get("place")), words.text_of(example.get("id"))))))
 
 
 def _example(example: Mapping[str, Any], numeric: bool) -> dict[str, Any]:
@@ -249,8 +324,7 @@ def _example(example: Mapping[str, Any], numeric: bool) -> dict[str, Any]:
             answers.append({"key": key.capitalize(), "text": _cut(_answer(example[key])), "off": off, "score": ""})
     if score is not None and answers:
         answers[-1]["score"] = f"score {score:.2f}"
-    place = " · ".join(dict.fromkeys(filter(None, (words.text_of(example.get("place")), words.text_of(example.get("id"))))))
-    return {"text": _cut(words.text_of(example.get("text"))), "answers": answers, "place": place}
+    return {"text": _cut(words.text_of(example.get("text"))), "answers": answers, "place": _place(example)}
 
 
 def _answer(value: Any) -> str:
@@ -265,10 +339,10 @@ def _answer(value: Any) -> str:
 
 def _cut(text: str) -> dict[str, Any]:
     """Return the text, or its beginning, the whole that unfolds, and how much more that is."""
-    if len(text) <= CUT:
+    start = "\n".join(text[:CUT].split("\n")[:LINES])
+    if len(text) <= 1.25 * CUT and text.count("\n") < 1.25 * LINES:  # to unfold a few words more is not worth a click
         return {"start": text, "whole": "", "more": ""}
-    start = text[:CUT]
-    if " " in start[CUT - 40 :]:
+    if len(start) == CUT and " " in start[CUT - 40 :]:
         start = start[: start.rindex(" ")]
     return {"start": start, "whole": text if len(text) <= KEPT else text[:KEPT] + " […]", "more": words.count_of(len(text) - len(start))}
 
@@ -277,34 +351,49 @@ def _cut(text: str) -> dict[str, Any]:
 
 
 def data(report: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return rows, skipped and cut, by split."""
-    sizes, skipped, cut = (words.mapping(report.get(key)) for key in ("rows", "skipped", "cut"))
-    proof = words.text_of(report.get("split"))
-    if "proof" in sizes and sizes["proof"] == sizes.get(proof):  # the whole of a split: said already
+    """Return by split the rows, and what of them could not be used, did not fit, was cut, or is read in several windows."""
+    sizes, skipped = (words.mapping(report.get(key)) for key in ("rows", "skipped"))
+    cut, left_out, divided = (words.mapping(report.get(key)) for key in ("cut", "left_out", "divided"))
+    whole = words.text_of(report.get("split"))
+    if "proof" in sizes and sizes["proof"] == sizes.get(whole):  # the proof rows are the whole of a split: said already
         sizes = {split: n for split, n in sizes.items() if split != "proof"}
-        cut = {proof if split.startswith("proof") else split: facts for split, facts in cut.items()}
     else:
-        cut = {"proof" if split.startswith("proof") else split: facts for split, facts in cut.items()}
-    splits = dict.fromkeys([*sizes, *skipped, *cut])
-    table, reasons = [], []
-    for split in splits:
-        left_out, shortened = words.mapping(skipped.get(split)), words.mapping(cut.get(split))
+        whole = "proof"
+    cut, left_out, divided = ({whole if split.startswith("proof") else split: facts for split, facts in found.items()} for found in (cut, left_out, divided))
+    table, reasons, unfits = [], [], []
+    for split in dict.fromkeys([*sizes, *skipped, *cut, *left_out, *divided]):
+        bad, unfit, shortened, apart = (words.mapping(found.get(split)) for found in (skipped, left_out, cut, divided))
         share = words.number_of(shortened.get("share"))
         table.append(
             {
                 "split": split,
                 "rows": words.count_of(sizes.get(split)),
-                "skipped": words.count_of(left_out.get("count")),
+                "skipped": words.count_of(bad.get("count")),
+                "unfit": words.count_of(unfit.get("rows")),
                 "cut": words.count_of(shortened.get("rows")) + (f" ({100 * share:.1f} %)" if share else ""),
                 "tokens": words.count_of(shortened.get("tokens")),
+                "divided": words.count_of(apart.get("rows")),
+                "windows": words.count_of(apart.get("windows")) or words.count_of(sizes.get(split)),
             }
         )
-        if count := words.number_of(left_out.get("count")):
-            said = [_cut(words.text_of(reason)) for reason in words.sequence(left_out.get("reasons"))]
+        if count := words.number_of(bad.get("count")):
+            said = [_cut(words.text_of(reason)) for reason in words.sequence(bad.get("reasons"))]
             reasons.append(
                 {"split": split, "count": words.count_of(count), "said": said, "more": words.count_of(count - len(said)) if said and count > len(said) else ""}
             )
-    return {"table": table, "reasons": reasons, "cut": bool(cut), "skipped": bool(skipped)} if table else None
+        if count := words.number_of(unfit.get("rows")):
+            places = ["/".join(words.text_of(place).rsplit("/", 2)[-2:]) for place in words.sequence(unfit.get("places"))]
+            more = f" and {words.count_of(count - len(places))} more" if count > len(places) else ""
+            unfits.append((split, _cut(f"{', '.join(places)}{more}".removeprefix(" and "))))
+    columns = [
+        ("skipped", "Left out", bool(skipped)),
+        ("unfit", "Do not fit", bool(left_out)),
+        ("cut", "Cut to length", bool(cut)),
+        ("tokens", "Tokens cut", bool(cut)),
+        ("divided", "In several windows", bool(divided)),
+        ("windows", "Windows in all", bool(divided)),
+    ]
+    return {"table": table, "reasons": reasons, "unfits": unfits, "columns": [(key, title) for key, title, there in columns if there]} if table else None
 
 
 def cost(report: Mapping[str, Any]) -> dict[str, Any] | None:

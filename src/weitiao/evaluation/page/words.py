@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from weitiao.core import report
+
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _NAMES = {
-    "mse": "Mean squared error",
-    "mae": "Mean absolute error",
-    "pearson": "Pearson correlation",
-    "spearman": "Spearman correlation",
-    "macro_f1": "Macro F1",
-    "micro_f1": "Micro F1",
-    "f1": "F1",
+    **report.TITLES,
     "cpu": "Processor",
     "gpu": "GPU",
     "memory_gb": "Memory",
@@ -80,19 +76,9 @@ def rate_of(count: float | None, per_second: float | None, unit: str) -> str:
     return ", ".join(filter(None, parts))
 
 
-def digits_of(values: Iterable[float]) -> int:
-    """Return how many decimals tell such values apart: three for shares, fewer for large numbers, more for tiny ones."""
-    largest = max(map(abs, values), default=0.0)
-    magnitude = math.floor(math.log10(largest)) if largest else 0
-    return max(0, 3 - magnitude) if magnitude >= 1 else min(8, 2 - magnitude) if magnitude < -1 else 3
-
-
 def decimal(value: float | None, digits: int, *, signed: bool = False) -> str:
     """Return a number with that many decimals and a true minus sign."""
-    if value is None:
-        return "–"
-    text = f"{value:{'+' if signed else ''},.{digits}f}"
-    return (text if float(text.replace(",", "")) else text.lstrip("+-")).replace("-", "−")
+    return "–" if value is None else report.number(value, digits, signed=signed).replace("-", "−")
 
 
 def tick_label(value: float) -> str:

@@ -1,0 +1,36 @@
+"""What a source, task, method, objective, regularizer and strategy promise each other, one file a noun.
+
+Torch appears in annotations only: these files, like all of `core`, import without it.
+"""
+
+from weitiao.core.contracts.batch import IGNORED, Batch, Features, Layout, Outputs, Prediction
+from weitiao.core.contracts.loss import Loss, Objective, Term
+from weitiao.core.contracts.method import Capability, Method, ParameterGroup, Regularizer, Strategy
+from weitiao.core.contracts.metric import Metric
+from weitiao.core.contracts.source import Source, Split
+from weitiao.core.contracts.task import Answer, Generation, Head, Task, Tokens
+
+__all__ = [
+    "IGNORED",
+    "Answer",
+    "Batch",
+    "Capability",
+    "Features",
+    "Generation",
+    "Head",
+    "Layout",
+    "Loss",
+    "Method",
+    "Metric",
+    "Objective",
+    "Outputs",
+    "ParameterGroup",
+    "Prediction",
+    "Regularizer",
+    "Source",
+    "Split",
+    "Strategy",
+    "Task",
+    "Term",
+    "Tokens",
+]

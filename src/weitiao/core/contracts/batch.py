@@ -1,0 +1,94 @@
+"""Rows as token ids, batches of them, and what a model says about a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from weitiao.core.contracts.loss import Loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IGNORED = -100
+"""Target of a position at which nothing is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """One row, or one window of a long row, as token ids."""
+
+    row: str
+    """Id of the row it came from."""
+    input_ids: Sequence[int]
+    target: Any = None
+    """What is asked: one value for the row, or one id per position (IGNORED where nothing is asked)."""
+    cut: int = 0
+    """Tokens past the limit that did not fit."""
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How features become a batch. The loss and its gradient do not depend on it."""
+
+    pad_id: int
+    packed: bool = False
+    """Whether rows stand one behind the other in one line without padding, each seeing only itself; else padded at the end."""
+    most_tokens: int | None = None
+    """Tokens of a packed batch, at most (a longer row stands alone)."""
+    mask_id: int | None = None
+    """The token that hides another, for masked language models."""
+    vocabulary: int = 0
+    """Ids there are."""
+    draw: int = 0
+    """Which draw of what is random in the rows, such as masked tokens: the epoch in training, from 1; 0 in evaluation."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Tensors for one forward. `inputs` are keyword arguments of the model; labels are never among them."""
+
+    inputs: dict[str, Tensor]
+    """Of shape (rows, longest), or (1, tokens) where packed."""
+    targets: Tensor | None
+    """One value per row, or one per position, in the shape of the inputs."""
+    rows: tuple[str, ...]
+    tokens: int
+    """Real tokens: padding is not counted."""
+    lengths: tuple[int, ...] | None = None
+    """Tokens of each row where packed; None where padded."""
+
+    def to(self, device: Any) -> Batch:
+        """Return the batch on a device."""
+        return Batch(
+            {name: tensor.to(device) for name, tensor in self.inputs.items()},
+            None if self.targets is None else self.targets.to(device),
+            self.rows,
+            self.tokens,
+            self.lengths,
+        )
+
+
+@dataclass(slots=True)
+class Outputs:
+    """What a model said about a batch, on the CPU in fp32, one entry per row of the batch."""
+
+    values: Tensor
+    loss: Loss | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the task reads from the outputs for one row."""
+
+    id: str
+    value: Any
+    """The label, the list of labels, the number, or the generated text; None where nothing was predicted."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Label -> probability, where there is such a thing."""
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """What was measured on the row, such as `nll` and `tokens`: the negative log-likelihood of its labelled tokens and their number."""

@@ -1,0 +1,35 @@
+"""A score, and what it takes to put an interval around it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from weitiao.core.contracts.batch import Prediction
+
+if TYPE_CHECKING:
+    import numpy
+
+
+class Metric(ABC):
+    """A score that is a function of sums over rows, so that it can be resampled a thousand times in one product."""
+
+    name: str
+    """What the score is called in recipes and reports."""
+    higher_is_better: bool | None
+    """Which way is up; None where neither is."""
+    binary: bool = False
+    """Whether each row's statistic is a plain right (1) or wrong (0): then the paired test is McNemar's, exact."""
+
+    def applies(self, prediction: Prediction) -> bool:
+        """Tell whether this prediction can be scored: a row without a generated text has no ROUGE, for example."""
+        return True
+
+    @abstractmethod
+    def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> Any:
+        """Return one row of sufficient statistics per example, (n, k): an array or a sparse matrix."""
+
+    @abstractmethod
+    def value(self, totals: numpy.ndarray) -> numpy.ndarray:
+        """Return the score for summed statistics: shape (..., k) -> (...)."""

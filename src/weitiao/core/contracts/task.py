@@ -1,0 +1,214 @@
+"""What the rows mean: from records to scores."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+from pydantic import Field
+
+from weitiao.core.component import Component
+from weitiao.core.contracts.batch import Batch, Features, Layout, Outputs, Prediction
+from weitiao.core.contracts.loss import Objective
+from weitiao.core.contracts.metric import Metric
+from weitiao.core.contracts.source import Source
+from weitiao.core.rows import Record, Row, Turn
+
+if TYPE_CHECKING:
+    import numpy
+    from torch import Tensor
+    from torch.nn import Module
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a task needs on top of the body."""
+
+    auto_class: str
+    """Name of the transformers Auto class, such as AutoModelForSequenceClassification."""
+    config: Mapping[str, Any]
+    """Settings for the model's configuration: number of labels, their names, the problem type."""
+
+
+class Tokens(Protocol):
+    """What a task needs of a tokenizer."""
+
+    pad_id: int
+    begin_id: int | None
+    """The token that the tokenizer puts before every text; None where it puts none."""
+    end_id: int | None
+    """The token that ends a text; None where there is none."""
+    mask_id: int | None
+    special_ids: frozenset[int]
+    vocabulary: int
+    """Ids there are."""
+    longest: int | None
+    """Positions the model has; None where it does not say."""
+
+    def encode(self, texts: Sequence[str], max_length: int) -> list[tuple[list[int], int]]:
+        """Return for each text its ids with special tokens, at most `max_length`, and the number of tokens cut."""
+        ...
+
+    def plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return for each text its ids; no special token is added, and none is read from the text."""
+        ...
+
+    def spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the ids of a rendered text, special tokens recognised and none added, and the characters of each."""
+        ...
+
+    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """Return the text of ids, with special tokens only where asked for."""
+        ...
+
+    def use_template(self, name: str) -> str:
+        """Choose the chat template, `auto` for the model's own or a default; return the name of the one in use."""
+        ...
+
+    def render(self, turns: Sequence[Turn], *, answer: bool) -> str:
+        """Return a conversation in the template; with `answer`, up to where the assistant's answer begins."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How texts are generated."""
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    """0 takes the most probable token each time; above, tokens are drawn."""
+    top_p: float = 1.0
+    """Tokens are drawn from the smallest set that has this probability (arXiv:1904.09751)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A generated text."""
+
+    text: str
+    tokens: int
+    """Tokens generated, the end token not counted."""
+    stopped: bool
+    """Whether the model ended it by itself."""
+
+
+class Task(Component):
+    """Reads records as rows, turns rows into features, features into batches, outputs into predictions.
+
+    The same object serves training, evaluation and prediction. `fitted` returns a copy that also knows what only
+    the training rows can tell (labels, class weights); that copy is written to the artifact's task.json.
+    """
+
+    max_length: int = Field(default=256, ge=4)
+    """Longest input in tokens, special tokens included. What does not fit is cut at the end, counted and reported."""
+
+    packs: ClassVar[bool] = False
+    """Whether rows may be packed one behind the other, where the model keeps them apart."""
+    reads_out: ClassVar[bool] = False
+    """Whether the objective is the likelihood of tokens, read out of the hidden states of labelled positions."""
+
+    # ------------------------------------------------------------ rows
+
+    @abstractmethod
+    def read(self, record: Record, data: Source, *, labelled: bool) -> Row:
+        """Return the typed row of a record. Raises MissingColumn, or BadRow naming file, line and field."""
+
+    def fitted(self, rows: Sequence[Row]) -> Self:
+        """Return a copy that knows what only training rows tell. Raises EmptySplit where they cannot teach anything."""
+        return self
+
+    def settled(self, tokens: Tokens) -> Self:
+        """Return a copy that knows the tokenizer, having told it what it needs, such as the chat template."""
+        return self
+
+    def check(self, rows: Sequence[Row], split: str) -> None:
+        """Raise BadRow where rows of dev or test hold a target that the fitted task does not know."""
+        return None
+
+    def stratum(self, row: Row) -> str:
+        """Return the name of the group whose share should be the same in every split."""
+        return ""
+
+    # ------------------------------------------------------------ features and batches
+
+    @property
+    @abstractmethod
+    def head(self) -> Head:
+        """The head this task needs. Only a fitted task knows it."""
+
+    @abstractmethod
+    def encode(self, rows: Sequence[Row], tokens: Tokens) -> list[Features]:
+        """Return features, in the order of the rows: several for a row that is windowed, none for one that is left out.
+
+        Raises TooLong where a row does not fit and the settings do not say what to do with it.
+        """
+
+    @abstractmethod
+    def collate(self, items: Sequence[Features], layout: Layout) -> Batch:
+        """Return a batch, padded to its longest member (padding masked by position) or packed."""
+
+    def trained_tokens(self, item: Features) -> list[bool]:
+        """Return for each token of features whether the loss asks for it."""
+        return [False] * len(item)
+
+    # ------------------------------------------------------------ objective and predictions
+
+    @abstractmethod
+    def objective(self) -> Objective:
+        """Return what training minimises."""
+
+    @abstractmethod
+    def predict(self, model: Module, batch: Batch) -> Outputs:
+        """Return what the model says; with the plain loss too where the batch has targets."""
+
+    @abstractmethod
+    def decode(self, values: Tensor, features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
+        """Return one prediction per row, in order; windows of one row are merged."""
+
+    @property
+    def generation(self) -> Generation | None:
+        """How answers are generated; None for a task that generates nothing."""
+        return None
+
+    @property
+    def generated_rows(self) -> int:
+        """Proof rows for which answers are generated before and after, at most."""
+        return 0
+
+    def prompts(self, rows: Sequence[Row], tokens: Tokens) -> list[list[int]]:
+        """Return for each row the ids that its generated answer follows."""
+        raise NotImplementedError(f"{self.name} generates nothing")
+
+    def answered(self, prediction: Prediction, answer: Answer) -> Prediction:
+        """Return the prediction with a generated answer."""
+        raise NotImplementedError(f"{self.name} generates nothing")
+
+    # ------------------------------------------------------------ scores
+
+    @abstractmethod
+    def metrics(self) -> tuple[Metric, ...]:
+        """Return the scores, the main one first."""
+
+    def majority(self, rows: Sequence[Row]) -> Any:
+        """Return the one prediction that is best without looking at the input; None where there is no such thing."""
+        return None
+
+    def probe(self, features: numpy.ndarray, rows: Sequence[Row], unseen: numpy.ndarray, *, seed: int) -> list[Any]:
+        """Fit a linear head on frozen features (n, width) and return its predictions for `unseen` (m, width)."""
+        raise NotImplementedError(f"{self.name} has no linear head")
+
+    def closeness(self, prediction: Prediction, row: Row) -> float:
+        """Return how good a prediction is: 1 for a right one, less for one that is further off."""
+        value, target = prediction.value, row.target
+        if isinstance(value, float) and isinstance(target, float | int):
+            return 1.0 - abs(value - target)
+        if isinstance(value, list | tuple):
+            found, wanted = set(value), set(target)
+            return len(found & wanted) / len(found | wanted) if found | wanted else 1.0
+        return float(value == target)
+
+    def breakdown(self, predicted: Sequence[Any], targets: Sequence[Any]) -> dict[str, Any]:
+        """Return the tables a report shows beside the scores: `per_class`, `confusion`."""
+        return {}

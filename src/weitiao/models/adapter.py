@@ -1,0 +1,201 @@
+"""Adapters in PEFT's file format, on the model itself: body calls and packing see them like any other layer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import Linear, Module
+
+from weitiao.core import document
+from weitiao.core.contracts import Head
+from weitiao.errors import Damaged, ModelError, NoTargets, NotFound
+from weitiao.models.anatomy import anatomy
+from weitiao.models.load import _quiet, configuration, weights
+from weitiao.models.locate import Located, locate
+
+FOLDER = "adapter"
+"""Name of the folder inside an artifact."""
+ALL_LINEAR = "all-linear"
+_WRAPPER = "_weitiao_peft"
+_TASKS = {"AutoModelForCausalLM": "CAUSAL_LM", "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM", "AutoModelForSequenceClassification": "SEQ_CLS"}
+
+
+def lora(model: Module, *, targets: str | Sequence[str], modules_to_save: Sequence[str] | None, **settings: Any) -> Module:
+    """Return the model with LoRA beside the chosen linear layers; nothing else trains but modules_to_save and a classification head.
+
+    targets: `all-linear`, names, or a regular expression. Raises NoTargets.
+    """
+    import peft
+
+    chosen = _targets(model, targets)
+    saved = list(modules_to_save or [])
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if unknown := [name for name in saved if name not in names]:
+        raise NoTargets(
+            f"method.modules_to_save: the model has no module '{unknown[0]}'.", hint=f"At its top: {', '.join(n for n, _ in model.named_children())}."
+        )
+    saved += [name for name in _new_modules(model) if name not in saved]
+    config = peft.LoraConfig(target_modules=chosen, modules_to_save=saved or None, task_type=_task_type(model), **settings)
+    return _wrapped(model, config)
+
+
+def continued(model: Module, place: str) -> Module:
+    """Return the model with the adapter of a folder or hub id, ready to train on. Raises NotFound, ModelError."""
+    import peft
+
+    config = _configuration(place)
+    if config.peft_type != peft.PeftType.LORA:
+        raise ModelError(f"method.adapter: {place} is {config.peft_type.value}, expected LORA.", hint="Use the method that wrote it.")
+    config.inference_mode = False
+    if next(model.parameters()).device.type == "meta":
+        return _wrapped(model, config)
+    return _opened(model, place, trainable=True)
+
+
+def save(model: Module, artifact: Path) -> None:
+    """Write `adapter/`: adapter_model.safetensors and adapter_config.json, as `PeftModel.save_pretrained` does."""
+    wrapper: Any = getattr(model, _WRAPPER)
+    with _quiet_peft():
+        wrapper.save_pretrained(artifact / FOLDER, save_embedding_layers=False)
+    (artifact / FOLDER / "README.md").unlink(missing_ok=True)  # the artifact has its own card
+
+
+def load(artifact: Path, head: Head) -> Module:
+    """Return the base model with the adapter. Raises NotFound where the base is not where it was, Damaged where files are missing."""
+    folder = artifact / FOLDER
+    base = _base(artifact)
+    model = weights(base, configuration(base, head), head, seed=0).model
+    return _opened(model, str(folder), trainable=False)
+
+
+def _base(artifact: Path) -> Located:
+    """Return where the base model is: as the recipe names it, else where the adapter says it was."""
+    try:
+        named = json.loads((artifact / FOLDER / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError):
+        raise Damaged(f"{artifact / FOLDER}: adapter_config.json is missing or damaged.", hint="Copy the artifact again from where it was made.") from None
+    if Path(named).is_dir():
+        return Located(named, named, True, named)
+    recipe = artifact / "recipe.yaml"
+    asked = document.parse(recipe.read_text(encoding="utf-8"), where=str(recipe))[0].get("model") if recipe.is_file() else None
+    if isinstance(asked, str):
+        from weitiao.models.convert import ready
+
+        with contextlib.suppress(NotFound):
+            return ready(locate(asked))
+    if Path(named).is_absolute():
+        raise NotFound(f"the base model of {artifact} is not at {named}.", hint="Put the base model back there: an adapter is of no use without it.")
+    return locate(named)
+
+
+def _opened(model: Module, place: str, *, trainable: bool) -> Module:
+    import peft
+
+    try:
+        with _quiet_peft():
+            wrapper = peft.PeftModel.from_pretrained(model, place, is_trainable=trainable, autocast_adapter_dtype=False)
+    except (ValueError, RuntimeError, KeyError, OSError) as error:
+        said = str(error).strip().partition("\n")[0].rstrip(".")[:200]
+        raise ModelError(f"the adapter {place} does not fit the model: {said}.", hint="Use the base model that it was trained on.") from None
+    opened: Any = wrapper.base_model.model
+    inner: Module = opened
+    object.__setattr__(inner, _WRAPPER, wrapper)
+    return inner
+
+
+def _wrapped(model: Module, config: Any) -> Module:
+    import peft
+
+    with _quiet_peft():
+        wrapper = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
+    inner: Module = wrapper.base_model.model
+    object.__setattr__(inner, _WRAPPER, wrapper)  # not a submodule: the wrapper holds the model, not the other way round
+    return inner
+
+
+def _configuration(place: str) -> Any:
+    import peft
+
+    try:
+        with _quiet_peft():
+            return peft.PeftConfig.from_pretrained(place)
+    except (ValueError, OSError, KeyError, TypeError):
+        raise NotFound(
+            f"method.adapter: {place} holds no adapter.", hint="Expected a folder with adapter_config.json and adapter_model.safetensors, or a hub id."
+        ) from None
+
+
+def _task_type(model: Module) -> str | None:
+    name = type(model).__name__
+    if name.endswith("ForSequenceClassification"):
+        return _TASKS["AutoModelForSequenceClassification"]
+    config: Any = model.config
+    if config.is_encoder_decoder:
+        return _TASKS["AutoModelForSeq2SeqLM"]
+    return _TASKS["AutoModelForCausalLM"] if name.endswith(("ForCausalLM", "LMHeadModel")) else None
+
+
+def _new_modules(model: Module) -> list[str]:
+    """Return the modules of a classifier that its checkpoint may lack: they train whole and are saved with the adapter."""
+    if _task_type(model) != _TASKS["AutoModelForSequenceClassification"]:
+        return []
+    body = str(model.base_model_prefix)
+    above = [name for name, module in model.named_children() if name != body and any(True for _ in module.parameters())]
+    return above + [name for name, _ in model.get_submodule(body).named_children() if name == "pooler"]
+
+
+# ------------------------------------------------------------ targets
+
+
+def _targets(model: Module, asked: str | Sequence[str]) -> list[str] | str:
+    """Return what PEFT gets as target_modules. Raises NoTargets."""
+    candidates = _linear_layers(model)
+    if asked == ALL_LINEAR:
+        return _all_linear(model, candidates)
+    leaves = sorted({name.rpartition(".")[2] for name in candidates})
+    names = [asked] if isinstance(asked, str) else list(asked)
+    if isinstance(asked, str) and asked not in leaves:
+        try:
+            matched = any(re.fullmatch(asked, name) for name in candidates)
+        except re.error as error:
+            raise NoTargets(f"method.target_modules: {asked!r} is not a regular expression ({error}).", hint=f"Linear layers: {', '.join(leaves)}.") from None
+        if matched:
+            return asked
+        names = [part.strip() for part in asked.split(",")]
+    unknown = [name for name in names if not any(layer == name or layer.endswith(f".{name}") for layer in candidates)]
+    if unknown or not names:
+        what = f"{unknown[0]!r} matches" if unknown else "the list is empty and matches"
+        raise NoTargets(
+            f"method.target_modules: {what} no linear layer of the model.", hint=f"Linear layers: {', '.join(leaves)}; or all-linear, or a regular expression."
+        )
+    return names
+
+
+def _all_linear(model: Module, candidates: Sequence[str]) -> list[str] | str:
+    stack = anatomy(model).stack + "."
+    inside = [name for name in candidates if name.startswith(stack)]
+    leaves = sorted({name.rpartition(".")[2] for name in inside})
+    alike = [name for name, _ in model.named_modules() if not name.startswith(stack) and name.rpartition(".")[2] in leaves]
+    if not inside:
+        raise NoTargets("method.target_modules: the model's layers hold no linear layer.", hint="Use method.name=full.")
+    return rf"{re.escape(stack)}\d+\..*\b({'|'.join(leaves)})" if alike else leaves
+
+
+def _linear_layers(model: Module) -> list[str]:
+    from transformers.pytorch_utils import Conv1D
+
+    return [name for name, module in model.named_modules() if isinstance(module, Linear | Conv1D)]
+
+
+@contextlib.contextmanager
+def _quiet_peft() -> Iterator[None]:
+    with _quiet(), warnings.catch_warnings(), torch.autocast("cpu", enabled=False):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,289 @@
+"""Attention that keeps packed documents apart, and draws dropout fast on the CPU.
+
+One function under one name serves every batch of a model, packed or padded: gradient checkpointing runs a layer's forward
+again during the backward, when a name that was changed for one batch would long be changed back. Packed batches say where
+their documents end through `documents`, a keyword argument that transformers hands on to the attention function.
+
+On the CPU each document is multiplied by itself, in plain products without padding: torch's own attention is slow there in
+the backward for short documents. On other devices transformers' mask from restarting positions does the same work.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from weitiao.core.contracts import Batch
+from weitiao.models.dropout import dropout as cpu_dropout
+from weitiao.models.families import POSITIONS_BEHIND_PADDING
+
+NAME = "weitiao"
+"""Name under which transformers knows the attention function of this file."""
+KEPT_UP_TO = 512
+"""Tokens of a document up to which attention weights are kept for the backward; those of longer ones are computed again."""
+CHECKED_WINDOW = 2048
+"""Sliding windows up to this many tokens are checked with a longer document; models with wider ones are not packed."""
+TOLERANCE = 1e-4
+"""Largest difference, relative to the largest hidden state, between documents packed and apart (fp32)."""
+
+
+def install(model: Module) -> bool:
+    """Give a model on the CPU this attention where its architecture lets one choose and nothing else changes; tell whether it did."""
+    chooser: Any = model
+    before = getattr(chooser.config, "_attn_implementation", None)
+    if next(model.parameters()).device.type != "cpu" or before not in ("sdpa", "eager") or _relative_positions(model):
+        return bool(before == NAME)
+    _register()
+    expected = _said(model)
+    try:
+        chooser.set_attn_implementation(NAME)
+        found = _said(model)
+        same = expected is not None and found is not None and bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())
+    except (ValueError, KeyError):  # the architecture has its own attention only
+        same = False
+    if not same:
+        chooser.set_attn_implementation(before)
+    return same
+
+
+def _said(model: Module) -> Tensor | None:
+    """Return what the model says about a few tokens, some of them padding; None where it cannot be asked so."""
+    any_model: Any = model
+    was_training = model.training
+    ids = torch.arange(3, 15)[None].remainder(int(any_model.config.get_text_config().vocab_size)).repeat(2, 1)
+    mask = torch.ones_like(ids)
+    mask[1, 7:] = 0
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if any_model.config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids.flip(1)
+    model.eval()
+    try:
+        with torch.inference_mode():
+            logits: Tensor = any_model(**inputs).logits
+            return torch.cat([logits[0].flatten(), logits[1, :7].flatten()]) if logits.ndim == 3 else logits.flatten()
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
+        return None
+    finally:
+        model.train(was_training)
+
+
+def keeps_documents_apart(model: Module) -> bool:
+    """Tell whether packed documents come out of the body as they do alone: tried with documents on both sides of its window."""
+    from weitiao.models import readout
+
+    whole: Any = model.config
+    config = whole.get_text_config()
+    window = int(getattr(config, "sliding_window", None) or 0) if getattr(config, "use_sliding_window", True) else 0
+    if window > CHECKED_WINDOW or getattr(config, "is_encoder_decoder", False):
+        return False
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    most = min(int(config.vocab_size), 1000)
+    lengths = (5, max(9, window + 3), 4)
+    ids = torch.arange(sum(lengths)).mul_(7919).add_(3).remainder_(most)[None]
+    positions = torch.cat([torch.arange(n) for n in lengths])[None]
+    try:
+        with torch.inference_mode():
+            together = Batch({"input_ids": ids, "position_ids": positions}, None, (), ids.numel(), lengths).to(device)
+            packed = readout.hidden_states(model, together)[0]
+            start = 0
+            for length in lengths:
+                part = ids[:, start : start + length]
+                single = Batch({"input_ids": part, "attention_mask": torch.ones_like(part)}, None, (), length).to(device)
+                alone = readout.hidden_states(model, single)[0]
+                if not (packed[start : start + length] - alone).abs().max() <= TOLERANCE * alone.abs().max():
+                    return False
+                start += length
+        return True
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
+        return False  # the architecture takes no positions, or hands the documents on to nobody: it is padded instead
+    finally:
+        model.train(was_training)
+
+
+def arguments(model: Module, batch: Batch) -> dict[str, Any]:
+    """Return what a packed batch's forward needs besides its tensors."""
+    config: Any = model.config
+    if batch.lengths is None:
+        return {}
+    more: dict[str, Any] = {}
+    if config.model_type in POSITIONS_BEHIND_PADDING:
+        more["position_ids"] = batch.inputs["position_ids"] + (config.pad_token_id or 0) + 1
+    if config._attn_implementation != NAME:
+        return more
+    # a mask of four dimensions is handed on as it is, so no mask of tokens x tokens is built
+    unused = torch.zeros((1, 1, 1, 1), dtype=torch.bool, device=batch.inputs["input_ids"].device)
+    return {**more, "documents": batch.lengths, "attention_mask": unused}
+
+
+# ------------------------------------------------------------ the function
+
+
+def _register() -> None:
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+    AttentionInterface.register(NAME, _attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def _attention(
+    module: Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    documents: tuple[int, ...] | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Return attention, (batch, length, heads, width).
+
+    query: (batch, heads, length, width); key, value: perhaps fewer heads. documents: lengths of packed documents.
+    """
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    causal = others.get("is_causal")
+    causal = bool(getattr(module, "is_causal", False) if causal is None else causal)
+    if documents is not None:
+        if dropout or softcap:
+            return _per_document(query, key, value, documents, scale, dropout, sliding_window, softcap, causal), None
+        packed: Tensor = _Packed.apply(query[0], key[0], value[0], documents, scale, sliding_window, causal)  # type: ignore[no-untyped-call]
+        return packed[None], None
+    whole = attention_mask is None and not (causal and query.shape[2] > 1)
+    masked = attention_mask is not None and attention_mask.dtype == torch.bool
+    if (softcap or (dropout and query.device.type == "cpu")) and (whole or masked or softcap):
+        mask = attention_mask
+        if mask is None and causal and query.shape[2] > 1:
+            mask = _visible(query.shape[2], sliding_window, True, query.device)
+        return _plain(query, key, value, mask, scale, dropout, softcap), None
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others)
+    return found
+
+
+def _per_document(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    documents: tuple[int, ...],
+    scale: float,
+    dropout: float,
+    window: int | None,
+    softcap: float | None,
+    causal: bool,
+) -> Tensor:
+    parts = [torch.split(tensor, list(documents), dim=2) for tensor in (query, key, value)]
+    found = []
+    for q, k, v in zip(*parts, strict=True):
+        mask = _visible(q.shape[2], window, causal, q.device) if causal or window else None
+        found.append(_plain(q, k, v, mask, scale, dropout, softcap))
+    return torch.cat(found, dim=1)
+
+
+def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, dropout: float, softcap: float | None) -> Tensor:
+    """Return attention as three products in plain sight. mask: true where a key is seen."""
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    scores = torch.matmul(query * scale, key.transpose(-1, -2))
+    if softcap:
+        scores = torch.tanh(scores / softcap) * softcap
+    if mask is not None:
+        scores = scores.masked_fill(mask.logical_not(), torch.finfo(scores.dtype).min) if mask.dtype == torch.bool else scores + mask
+    weights = torch.softmax(scores, -1, dtype=torch.float32).to(value.dtype)
+    if dropout:
+        weights = cpu_dropout(weights, dropout) if weights.device.type == "cpu" else torch.nn.functional.dropout(weights, dropout)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous()
+
+
+def _visible(length: int, window: int | None, causal: bool, device: torch.device) -> Tensor:
+    """Return (length, length), true where a position (row) sees another (column)."""
+    seen = torch.ones((length, length), dtype=torch.bool, device=device)
+    if causal:
+        seen = seen.tril()
+        if window:
+            seen = seen.triu(1 - window)
+    elif window:
+        seen = seen.tril(window // 2).triu(-(window // 2))
+    return seen
+
+
+@functools.lru_cache(maxsize=64)
+def _unseen(length: int, window: int | None, causal: bool, device: torch.device) -> Tensor:
+    """Return the opposite of `_visible`, kept: every layer of a step asks for the same few."""
+    return _visible(length, window, causal, device).logical_not_()
+
+
+class _Packed(torch.autograd.Function):
+    """Attention inside each document; no padding, no mask over other documents, no copies of shared keys."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, documents: tuple[int, ...], scale: float, window: int | None, causal: bool) -> Tensor:
+        """query: (heads, tokens, width); key, value: (groups, tokens, width). Returns (tokens, heads, width)."""
+        with torch.autocast(query.device.type, enabled=False):
+            key, value = key.to(query.dtype), value.to(query.dtype)
+            out = query.new_empty((query.shape[1], query.shape[0], query.shape[2]))
+            kept, start = [], 0
+            for length in documents:
+                q, k, v = _part(query, key, start, length), key[:, start : start + length], value[:, start : start + length]
+                weights = _weights(q, k, scale, length, window, causal)
+                out[start : start + length] = _heads_last(torch.bmm(weights, v), length)
+                kept.append(weights if length <= KEPT_UP_TO else None)
+                start += length
+        ctx.save_for_backward(query, key, value, *kept)
+        ctx.settings = documents, scale, window, causal
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, *kept = ctx.saved_tensors
+        documents, scale, window, causal = ctx.settings
+        groups = query.shape[0] // key.shape[0]
+        d_query, d_key, d_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        with torch.autocast(query.device.type, enabled=False):
+            start = 0
+            for length, weights in zip(documents, kept, strict=True):
+                here = slice(start, start + length)
+                q, k, v = _part(query, key, start, length), key[:, here], value[:, here]
+                if weights is None:
+                    weights = _weights(q, k, scale, length, window, causal)
+                # (length, heads, width) -> (groups, heads of a group x length, width)
+                d_out = gradients[0][here].to(query.dtype).transpose(0, 1).reshape(key.shape[0], groups * length, -1)
+                d_value[:, here] = torch.bmm(weights.transpose(1, 2), d_out)
+                d_scores = torch.bmm(d_out, v.transpose(1, 2))
+                d_scores -= (d_scores * weights).sum(-1, keepdim=True)
+                d_scores *= weights
+                d_query[:, here] = torch.bmm(d_scores, k).mul_(scale).view(query.shape[0], length, -1)
+                d_key[:, here] = torch.bmm(d_scores.transpose(1, 2), q).mul_(scale)
+                start += length
+        return d_query, d_key, d_value, None, None, None, None
+
+
+def _part(query: Tensor, key: Tensor, start: int, length: int) -> Tensor:
+    """Return a document's queries, those of the heads that share a key one behind the other: (groups, heads of a group x length, width)."""
+    return query[:, start : start + length].reshape(key.shape[0], -1, query.shape[2])
+
+
+def _weights(q: Tensor, k: Tensor, scale: float, length: int, window: int | None, causal: bool) -> Tensor:
+    scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
+    if causal or window:
+        scores.view(k.shape[0], -1, length, length).masked_fill_(_unseen(length, window, causal, q.device), float("-inf"))
+    return torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype)
+
+
+def _heads_last(out: Tensor, length: int) -> Tensor:
+    """(groups, heads of a group x length, width) -> (length, heads, width)."""
+    return out.view(-1, length, out.shape[-1]).transpose(0, 1)
+
+
+def _relative_positions(model: Module) -> bool:
+    """Tell whether attention adds a bias of its own for relative positions (T5, DeBERTa): this function would not know it."""
+    return any("relative_attention_bias" in name or "rel_embeddings" in name for name, _ in model.named_parameters())

@@ -1,0 +1,63 @@
+"""From features to the tensors of one forward: padded to the longest, or packed one behind the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from weitiao.core.contracts import IGNORED, Batch, Features, Layout
+
+
+def padded(items: Sequence[Features], pad_id: int) -> dict[str, Tensor]:
+    """Return input_ids and attention_mask, (rows, longest): padding stands at the end and is masked by position, not by its id."""
+    return {
+        "input_ids": _filled([item.input_ids for item in items], pad_id),
+        "attention_mask": _filled([[1] * len(item) for item in items], 0),
+    }
+
+
+def packed(items: Sequence[Features]) -> dict[str, Tensor]:
+    """Return input_ids and position_ids, (1, tokens): rows one behind the other, positions counted from 0 in each."""
+    return {
+        "input_ids": torch.tensor([[token for item in items for token in item.input_ids]]),
+        "position_ids": torch.cat([torch.arange(len(item)) for item in items])[None],
+    }
+
+
+def token_batch(items: Sequence[Features], layout: Layout) -> Batch:
+    """Return a batch whose features ask for one target per position (IGNORED where none): padded or packed as the layout says."""
+    rows, tokens = tuple(item.row for item in items), sum(map(len, items))
+    asked = all(item.target is not None for item in items)
+    if layout.packed:
+        targets = torch.tensor([[target for item in items for target in item.target]]) if asked else None
+        return Batch(packed(items), targets, rows, tokens, tuple(map(len, items)))
+    targets = _filled([item.target for item in items], IGNORED) if asked else None
+    return Batch(padded(items, layout.pad_id), targets, rows, tokens)
+
+
+def row_of_each_position(batch: Batch) -> Tensor:
+    """Return for each position of the flattened batch the number of its row."""
+    ids = batch.inputs["input_ids"]
+    if batch.lengths is not None:
+        return torch.repeat_interleave(torch.arange(len(batch.lengths)), torch.tensor(batch.lengths)).to(ids.device)
+    return torch.arange(len(ids), device=ids.device).repeat_interleave(ids.shape[1])
+
+
+def divided(lengths: Sequence[int], *, most_rows: int, most_tokens: int | None) -> list[slice]:
+    """Return consecutive pieces of rows: at most so many rows each and, where a limit is given, so many tokens (a longer row stands alone)."""
+    pieces, start, tokens = [], 0, 0
+    for n, length in enumerate(lengths):
+        if n > start and (n - start == most_rows or (most_tokens is not None and tokens + length > most_tokens)):
+            pieces.append(slice(start, n))
+            start, tokens = n, 0
+        tokens += length
+    return [*pieces, slice(start, len(lengths))] if lengths else []
+
+
+def _filled(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    tensor = torch.full((len(rows), max(map(len, rows))), value, dtype=torch.long)
+    for n, row in enumerate(rows):
+        tensor[n, : len(row)] = torch.as_tensor(row)
+    return tensor
