@@ -50,12 +50,13 @@ def tiny_bert(tiny: Callable[[str], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_chat_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact of a tiny llama tuned on 40 short conversations; some are longer than max_length. Its run folder is the parent."""
+    """The artifact of a tiny llama tuned on 40 short conversations, some in several windows, and one too long for any. Its run is the parent folder."""
     import tiny_language
     import weitiao
 
     root = tmp_path_factory.mktemp("chat")
-    (root / "chat.json").write_text(json.dumps(tiny_language.dialogues(40)), encoding="utf-8")
+    long = {"messages": [{"role": "user", "content": "name of moon?"}, {"role": "assistant", "content": "pale " * 80}]}
+    (root / "chat.json").write_text(json.dumps([*tiny_language.dialogues(40), long]), encoding="utf-8")
     report = weitiao.train(
         model=str(tiny_language.build(root / "model", "llama")),
         data={"name": "json", "train": str(root / "chat.json")},

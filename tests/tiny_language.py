@@ -96,7 +96,9 @@ def config(family: str, vocabulary: int) -> Any:
             vocab_size=vocabulary, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
             encoder_ffn_dim=64, decoder_ffn_dim=64, init_std=0.2, max_position_embeddings=260, **ids,
         ),
-        "t5": lambda: t.T5Config(vocab_size=vocabulary, d_model=32, d_kv=8, num_layers=2, num_heads=4, d_ff=64, decoder_start_token_id=0, pad_token_id=0, eos_token_id=2),
+        "t5": lambda: t.T5Config(
+            vocab_size=vocabulary, d_model=32, d_kv=8, num_layers=2, num_heads=4, d_ff=64, decoder_start_token_id=0, pad_token_id=0, eos_token_id=2
+        ),
         "bert": lambda: t.BertConfig(**llama),
         "roberta": lambda: t.RobertaConfig(**llama, type_vocab_size=1),
         "deberta": lambda: t.DebertaV2Config(

@@ -73,10 +73,13 @@ def evaluate(artifact: str | Path, file: str | Path | None = None, *, device: st
 
 
 def predict(artifact: str | Path, items: str | Sequence[str | Mapping[str, Any]], *, device: str = "auto") -> list[dict[str, Any]]:
-    """Return one mapping per text or row: id, prediction, scores. For many calls keep `weitiao.load(artifact)`."""
+    """Return one mapping per text or row: id, prediction, and scores and measures where there are any; as `weitiao predict` prints.
+
+    For many calls keep `weitiao.load(artifact)`.
+    """
     from weitiao.evaluation.predictor import load
 
-    return [{"id": p.id, "prediction": p.value, "scores": dict(p.scores)} for p in load(artifact, device=device).predict(items)]
+    return [prediction.as_dict() for prediction in load(artifact, device=device).predict(items)]
 
 
 def resolve(recipe: str | Path | Mapping[str, Any] | Recipe | None, overrides: Sequence[str] | Mapping[str, Any], sections: Mapping[str, Any]) -> Recipe:

@@ -331,6 +331,18 @@ def test_only_declared_tensors_move_all_of_them_and_the_loss_falls(case: Callabl
     assert losses[-1] < (0.97 if family in MASKED or method.get("r") == 2 else 0.9) * losses[0]  # other tokens are hidden in every epoch
 
 
+@pytest.mark.parametrize("family", PACKING)
+@pytest.mark.parametrize("method", METHODS[:3], ids=IDS[:3])
+def test_plain_text_is_learnt_by_every_method(case: Callable[..., Any], family: str, method: dict[str, Any]) -> None:
+    made, encoded, model = case(family, {"name": "language_modeling", "max_length": 24}, method, weight_decay=0.0)
+    model = made.recipe.method.apply(model)
+    attention.install(model)
+    layout = made.tokenizer.layout(packed=attention.keeps_documents_apart(model))
+    loader = Loader(encoded.train[:8], made.recipe.task, layout=layout, batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)
+    losses = [float(done.loss) for done in steps(made, model, loader, 15, 5e-3 if method["name"] == "full" else 2e-2)]
+    assert losses[-1] < 0.95 * losses[0]
+
+
 def steps(made: Any, model: torch.nn.Module, loader: Loader, count: int, rate: float, schedule: str = "constant") -> Any:
     return loop.steps(
         model,

@@ -86,27 +86,34 @@ def recipes(place: Path) -> dict[str, Path]:
     return found
 
 
-def test_every_key_is_explained(place: Path, recipes: dict[str, Path], cli: Callable[..., Any]) -> None:
+def test_every_key_is_explained(place: Path, recipes: dict[str, Path], cli: Callable[..., Any], tiny_chat_artifact: Path) -> None:
     def run(*arguments: object) -> Any:
         answer = cli(*arguments, "--json")
         assert answer.code == 0, answer.err
         return answer.json()
 
     hold("weitiao init FILE --json", [run("init", "single_label_classification.csv", "--out", "guessed.yaml")])
-    plans = [run("train", recipes["single_label_classification"], "train.dtype=fp32", "--plan"), run("train", recipes["regression"], "--plan")]
+    plans = [json.loads((tiny_chat_artifact.parent / "plan.json").read_text())]
+    plans += [run("train", recipes["single_label_classification"], "train.dtype=fp32", "--plan"), run("train", recipes["regression"], "--plan")]
     hold("weitiao train RECIPE --plan --json", plans)
     reports = [run("train", path, "--out", kind) for kind, path in recipes.items()]
+    talk = tiny_chat_artifact.parent
+    reports.append(json.loads((talk / "report.json").read_text()))
     hold("weitiao train RECIPE --json", [*reports, run("train", recipes["regression"], "--out", "regression")])
-    hold("weitiao evaluate ARTIFACT [FILE] --json", [run("evaluate", kind) for kind in recipes])
-    hold("weitiao predict ARTIFACT [FILE]", [run("predict", kind, f"{kind}.csv") for kind in list(recipes)[1:]])
+    hold("weitiao evaluate ARTIFACT [FILE] --json", [run("evaluate", kind) for kind in (*recipes, talk)])
+    hold(
+        "weitiao predict ARTIFACT [FILE]",
+        [run("predict", kind, f"{kind}.csv") for kind in list(recipes)[1:]] + [run("predict", talk, talk.parent / "chat.json")],
+    )
     hold("weitiao show METHODS --json", [run("show", what) for what in ("tasks", "methods", "sources", "regularizers")])
     hold("weitiao show METHOD NAME --json", [run("show", "method", "layers"), run("show", "task", "text_classification")])
+    hold("weitiao show rows RECIPE --json", [run("show", "rows", path) for path in recipes.values()])
     hold("weitiao doctor --json", [json.loads(cli("doctor", "--json").out)])
     folder = place / "single_label_classification"
     hold("log.jsonl", _lines(folder / "log.jsonl"))
     hold(
         "predictions/before.jsonl and predictions/after.jsonl",
-        [line for side in ("before", "after") for line in _lines(folder / "predictions" / f"{side}.jsonl")],
+        [line for side in ("before", "after") for run_ in (folder, talk) for line in _lines(run_ / "predictions" / f"{side}.jsonl")],
     )
     hold("artifact/manifest.json", [json.loads((folder / "artifact" / "manifest.json").read_text())])
     hold("failure.json", [_failure(place, recipes["single_label_classification"], cli)])

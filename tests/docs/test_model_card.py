@@ -11,6 +11,7 @@ from typing import Any
 
 import documents
 import pytest
+
 import tiny_language
 import weitiao
 from tiny import build_tiny, sentences, write_csv

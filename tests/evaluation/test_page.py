@@ -114,6 +114,77 @@ def report() -> dict[str, Any]:
     }
 
 
+def likely(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "c1",
+        "place": "chat.json:7",
+        "text": "Name two rivers.",
+        "target": "1. Rhine\n2. Elbe",
+        "before": "The rivers are",
+        "after": "- Rhine\n    - Elbe",
+        "score": None,
+        "before_loss": 2.25,
+        "after_loss": 1.5,
+        "tokens": 9,
+        "before_stopped": False,
+        "after_stopped": True,
+        "turns": [{"role": "user", "content": "Name two rivers."}],
+        "turns_before": 0,
+    } | changes
+
+
+@pytest.fixture
+def chat_report(report: dict[str, Any]) -> dict[str, Any]:
+    """A report graded by likelihood: no classes, no baseline, six metrics, answers generated for some rows."""
+
+    def metric(before: float, after: float, *, better: bool | None, n: int = 80) -> dict[str, Any]:
+        change = {"value": after - before, "low": after - before - 0.01, "high": after - before + 0.01}
+        return {
+            "before": estimate(before, n=n),
+            "after": estimate(after, n=n),
+            "difference": change,
+            "p_value": 0.0002,
+            "test": "paired permutation",
+            "higher_is_better": better,
+        }
+
+    flat = {"value": 0.0, "low": 0.0, "high": 0.0}
+    return {key: copy.deepcopy(value) for key, value in report.items() if key not in ("per_class", "confusion")} | {
+        "task": "chat",
+        "method": "lora",
+        "before_is": "model",
+        "split": "test",
+        "main_metric": "loss",
+        "baselines": {},
+        "metrics": {
+            "loss": metric(1.859, 1.772, better=False),
+            "perplexity": metric(6.42, 5.88, better=False),
+            "rouge_l": metric(0.25, 0.27, better=True, n=8),
+            "stop_rate": {**metric(0, 0, better=True, n=8), "before": {**flat, "n": 8}, "after": {**flat, "n": 8}, "difference": flat},
+            "distinct_2": metric(0.91, 0.92, better=True, n=8),
+            "answer_length": metric(64.0, 51.5, better=None, n=8),
+        },
+        "changes": {
+            "graded": "likelihood",
+            "better": 76,
+            "worse": 4,
+            "unchanged": 0,
+            "generated": 8,
+            "examples_better": [likely(), likely(turns=[{"role": r, "content": f"{r} says"} for r in ("system", "user", "assistant", "user")], turns_before=3)],
+            "examples_worse": [likely(before="Same.", after="Same."), likely(before=None, after=None)],
+        },
+        "rows": {"train": 640, "dev": 72, "test": 80, "proof": 80},
+        "skipped": {},
+        "cut": {},
+        "left_out": {
+            "train": {"rows": 7, "places": ["/data/chat.json:3", "/data/chat.json:9", "/data/chat.json:11"]},
+            "proof (test)": {"rows": 1, "places": ["a:1"]},
+        },
+        "divided": {"train": {"rows": 5, "windows": 655}, "proof (test)": {"rows": 2, "windows": 83}},
+        "curves": {**report["curves"], "dev_metric": {"name": "loss", "points": [[50, 1.9], [100, 1.8]], "best_step": 100}},
+    }
+
+
 class Reader(HTMLParser):
     """Collects tags, texts and ids, and checks that what opens is closed in order."""
 
@@ -408,13 +479,140 @@ def test_what_is_nested_in_the_machine_is_told_in_words(report):
     assert "GPU H100, 80.0 Cpu features avx2, amx PyTorch 2.13.0" in Reader(page.render(report)).text
 
 
+# ---------------------------------------------------------------- reports graded by likelihood
+
+
+def test_what_is_graded_by_likelihood_is_never_called_right_or_wrong(chat_report):
+    read = Reader(page.render(chat_report))
+    assert "76 more probable than before" in read.text and "4 less probable" in read.text and "as probable as before" not in read.text
+    assert "The reference answer became more probable 2 of 76" in read.text
+    for word in ("right after", "both times", "Still", "Changed for", "off both"):
+        assert word not in read.text
+    assert "none is right or wrong" in read.text and "off" not in read.looks()
+    assert read.sections == [section for section in SECTIONS if section not in ("classes", "confusion")]
+    chat_report["changes"]["unchanged"] = 2
+    assert "2 as probable as before" in Reader(page.render(chat_report)).text
+
+
+def test_metrics_have_names_that_people_know_and_a_direction_or_none(chat_report):
+    text = Reader(page.render(chat_report)).text
+    for said in (
+        "Loss per token lower is better",
+        "Perplexity lower is better",
+        "ROUGE-L higher is better",
+        "Share ended by itself higher is better",
+        "Distinct word pairs higher is better",
+        "Answer length (tokens) neither way is better",
+    ):
+        assert said in text
+    assert (
+        "Answers were generated for 8 of them" in text and "on these rest: ROUGE-L, Share ended by itself, Distinct word pairs, Answer length (tokens)." in text
+    )
+
+
+def test_an_example_shows_the_conversation_the_reference_and_both_answers_line_by_line(chat_report):
+    html = page.render(chat_report)
+    read = Reader(html)
+    assert ">1. Rhine\n2. Elbe</dd>" in html and ">- Rhine\n    - Elbe</dd>" in html, "line breaks and indents are kept"
+    assert "Reference 1. Rhine 2. Elbe Generated before, cut off The rivers are Generated after - Rhine - Elbe" in read.text
+    assert "loss per token 2.250 → 1.500, 9 tokens · chat.json:7 · c1" in read.text
+    assert "2 earlier turns 3 turns before this not on the page System system says User user says Assistant assistant says User user says" in read.text
+    assert "Generated before and after alike Same." in read.text
+    assert read.text.count("Generated after") == 2, "a row without generated answers shows none"
+
+
+def test_plain_text_is_shown_with_its_losses_and_nothing_else(chat_report):
+    bare = {key: value for key, value in likely(text="Once upon a time.", target=None, before=None, after=None).items() if not key.startswith("turns")}
+    chat_report["changes"] |= {"generated": 0, "examples_better": [bare], "examples_worse": []}
+    read = Reader(page.render(chat_report))
+    assert "The text became more probable 1 of 76" in read.text
+    assert "Once upon a time. loss per token 2.250 → 1.500, 9 tokens" in read.text
+    assert "Reference" not in read.text and "Answers were generated" not in read.text
+
+
+def test_of_many_metrics_the_main_one_is_drawn_and_the_others_unfold(chat_report, report):
+    html = page.render(chat_report)
+    scores = html[html.index('id="scores"') : html.index('id="measured"')]
+    shown, _, folded = scores.partition("<details")
+    assert shown.count('class="panel"') == 1 and "<b>Loss per token</b>" in shown
+    assert folded.count('class="panel"') == 4, "what is 0 before and after is not drawn"
+    assert "Draw the other 4" in Reader(html).text
+    assert "<details" not in page.render(report).partition('id="scores"')[2].partition("</section>")[0]
+
+
+def test_perplexities_of_very_different_size_keep_their_digits(chat_report):
+    chat_report["metrics"]["perplexity"] |= {
+        "before": {"value": 49873.2, "low": 48210.0, "high": 51002.0, "n": 80},
+        "after": {"value": 6.123, "low": 5.9, "high": 6.4, "n": 80},
+    }
+    chat_report["metrics"]["perplexity_per_byte"] = {"before": {"value": 1e304}, "after": {"value": 12.5}}
+    text = Reader(page.render(chat_report)).text
+    assert "49,873 48,210 to 51,002 6.123 5.900 to 6.400" in text
+    assert "Perplexity per byte" in text and "1.00e+304 12.50" in text
+
+
+def test_a_small_difference_is_shown_to_two_digits_of_its_interval(chat_report):
+    chat_report["metrics"]["loss"]["difference"] = {"value": -0.00936, "low": -0.01029, "high": -0.00855}
+    assert "−0.0094 −0.0103 to −0.0086" in Reader(page.render(chat_report)).text
+
+
+def test_a_score_that_is_the_loss_is_drawn_once(chat_report, report):
+    html = page.render(chat_report)
+    charts = html[html.index('id="curves"') : html.index('id="changes"')]
+    assert charts.count("<svg") == 3 and "Loss per token" in charts and "on dev" not in charts and "best, step 100" in charts
+
+
+def test_rows_that_do_not_fit_and_rows_in_windows_are_counted(chat_report):
+    text = Reader(page.render(chat_report)).text
+    assert "Split Rows Do not fit In several windows Windows in all train 640 7 5 655 dev 72 0 0 72 test 80 1 2 83" in text
+    assert "Rows that do not fit train: data/chat.json:3, data/chat.json:9, data/chat.json:11 and 4 more test: a:1" in text
+
+
+def test_hostile_text_in_a_conversation_stays_text(chat_report):
+    hostile = every_text(chat_report, HOSTILE)
+    hostile["changes"]["graded"] = "likelihood"
+    read = Reader(page.render(hostile))
+    assert not {"script", "img", "iframe"} & {tag for tag, _ in read.tags}
+    assert "likely" in read.looks() and "alert(1)" in read.text
+
+
+def test_parts_of_a_likelihood_report_may_be_missing_or_of_another_shape(chat_report):
+    del chat_report["curves"]
+    for section in ("changes", "left_out", "divided", "metrics"):
+        for key in chat_report[section]:
+            for odd in (
+                None,
+                [],
+                {},
+                "text",
+                3,
+                float("nan"),
+                [None],
+                [{"turns": [None, 3]}, {"turns": "x", "before": 3, "after": ["y"], "turns_before": "z"}],
+            ):
+                Reader(page.render({**chat_report, section: {**chat_report[section], key: odd}}))
+    for key in likely():
+        for odd in (None, [], {}, 3, float("nan")):
+            chat_report["changes"]["examples_better"] = [likely(**{key: odd})]
+            Reader(page.render(chat_report))
+
+
+def test_the_page_of_a_real_chat_shows_what_was_said(tiny_chat_artifact):
+    read = Reader((tiny_chat_artifact.parent / "report.html").read_text(encoding="utf-8"))
+    assert "Loss per token fell from" in read.text and "(perplexity " in read.text
+    assert "The reference answer became more probable" in read.text and "Generated after" in read.text and "In several windows" in read.text
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_a_browser_shows_the_page_without_errors_requests_or_sideways_scrolling(report, tmp_path):
+@pytest.mark.parametrize("graded", ["right", "likelihood"])
+def test_a_browser_shows_the_page_without_errors_requests_or_sideways_scrolling(report, chat_report, tmp_path, graded):
     sync_api = pytest.importorskip("playwright.sync_api")
-    labels = ["a_rather_long_class_name_without_spaces_" * 2 + str(n) for n in range(15)]
-    report["confusion"] = {"labels": labels, "before": [[1] * 15] * 15, "after": [[9] * 15] * 15}
-    report["per_class"][0]["label"] = labels[0]
-    report["changes"]["examples_worse"].append(example(text="x" * 2000 + HOSTILE, target=labels[0]))
+    if graded == "likelihood":
+        report = chat_report
+        long = "x" * 2000 + HOSTILE + "\n" * 40
+        report["changes"]["examples_worse"].append(likely(turns=[{"role": long, "content": long}] * 2, target=long, before=long, after="字" * 900, place=long))
+    else:
+        report = classified(report)
     file = tmp_path / "report.html"
     file.write_text(page.render(report), encoding="utf-8")
     said: list[str] = []
@@ -430,6 +628,17 @@ def test_a_browser_shows_the_page_without_errors_requests_or_sideways_scrolling(
             assert tab.locator("#verdict").is_visible()
             assert tab.locator("#verdict").bounding_box()["y"] < 300
             assert tab.evaluate("document.documentElement.scrollWidth") <= width
-            assert tab.locator("#curves svg").count() == 4
+            assert tab.locator("#curves svg").count() == (4 if graded == "right" else 3)
+            tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
         browser.close()
     assert said == []
+
+
+def classified(report: dict[str, Any]) -> dict[str, Any]:
+    """Return a report of many classes with long names and long texts."""
+    labels = ["a_rather_long_class_name_without_spaces_" * 2 + str(n) for n in range(15)]
+    report["confusion"] = {"labels": labels, "before": [[1] * 15] * 15, "after": [[9] * 15] * 15}
+    report["per_class"][0]["label"] = labels[0]
+    report["changes"]["examples_worse"].append(example(text="x" * 2000 + HOSTILE, target=labels[0]))
+    return report

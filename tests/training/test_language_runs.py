@@ -134,3 +134,60 @@ def test_a_long_text_is_measured_in_windows_and_by_the_byte(tmp_path: Path, llam
     metrics = report["metrics"]
     assert set(metrics) == {"loss", "perplexity", "perplexity_per_byte"} and report["divided"]["train"]["windows"] > report["rows"]["train"]
     assert 1 < metrics["perplexity_per_byte"]["after"]["value"] < metrics["perplexity"]["after"]["value"] < metrics["perplexity"]["before"]["value"]
+
+
+def test_an_artifact_made_from_a_text_file_reads_another_one_the_same_way(tmp_path: Path, llama: Path) -> None:
+    for name, seed in (("book.txt", 0), ("other.txt", 1)):
+        (tmp_path / name).write_text("\n".join(tiny_language.texts(60, seed=seed)), encoding="utf-8")
+    report = weitiao.train(
+        model=str(llama),
+        data={"name": "text", "train": str(tmp_path / "book.txt"), "block_characters": 300},
+        task={"name": "language_modeling", "max_length": 48},
+        train={"steps": 1, "device": "cpu", "dtype": "fp32"},
+        out=tmp_path / "run",
+    )
+    found = weitiao.evaluate(report["artifact"], tmp_path / "other.txt")
+    assert found["n"] > 5 and found["metrics"]["perplexity_per_byte"]["value"] > 1
+
+
+def test_a_masked_model_without_its_head_gets_a_new_one_and_the_report_says_so(tmp_path: Path) -> None:
+    folder = tiny_language.build(tmp_path / "bert", "bert")
+    import transformers
+
+    transformers.AutoModel.from_pretrained(folder).save_pretrained(folder)  # the body alone
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("\n".join(json.dumps({"text": text}) for text in tiny_language.texts(60)))
+    report = weitiao.train(
+        model=str(folder),
+        data={"name": "json", "train": str(rows)},
+        task={"name": "language_modeling", "masked": True, "max_length": 32},
+        train={"epochs": 1, "learning_rate": 5e-3, "device": "cpu", "dtype": "fp32"},
+        out=tmp_path / "run",
+    )
+    assert report["before_is"] == "model" and any("no language-model head" in note for note in report["notes"])
+
+
+def test_a_terminal_that_closes_does_not_end_the_run(train: Callable[..., dict[str, Any]]) -> None:
+    from rich.console import Console as Rich
+
+    from weitiao.record.console import Console
+
+    class Gone:
+        encoding = "utf-8"
+
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+        def isatty(self) -> bool:
+            return False
+
+    console = Console(Rich(file=Gone(), force_terminal=False))  # type: ignore[arg-type]
+    report = train(task={"generate_rows": 0}, train={"steps": 2})
+    assert report["steps"] == 2
+    from weitiao.core.events import Begun, Phase
+
+    for event in (Phase("reading"), Begun(3, 5, "run"), Phase("sealing")):
+        console(event)

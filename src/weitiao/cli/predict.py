@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from weitiao.core import files
-from weitiao.core.contracts import Prediction
 from weitiao.core.rows import Record, Row, with_ids
 from weitiao.errors import BadRow
 
@@ -26,7 +25,7 @@ def predict(artifact: Path, file: str, out: Path | None, device: str, as_json: b
     predictor = load(artifact, device=device)
     rows = _stdin_rows(predictor) if file == "-" else _file_rows(predictor, file)
     size = _AT_ONCE if predictor.task.generation is None else _ANSWERED_AT_ONCE
-    lines = (_line(prediction) for part in batched(rows, size) for prediction in predictor.rows(part))
+    lines = (prediction.as_dict() for part in batched(rows, size) for prediction in predictor.rows(part))
     if out is not None:
         found = list(lines)
         text = json.dumps(found, ensure_ascii=False, indent=2) if as_json else "\n".join(json.dumps(line, ensure_ascii=False) for line in found)
@@ -35,16 +34,6 @@ def predict(artifact: Path, file: str, out: Path | None, device: str, as_json: b
     else:
         _print(lines, sys.stdout, as_json)
     return 0
-
-
-def _line(prediction: Prediction) -> dict[str, Any]:
-    """Return what is printed of a prediction: id, prediction, and scores and measures where there are any."""
-    line: dict[str, Any] = {"id": prediction.id, "prediction": prediction.value}
-    if prediction.scores:
-        line["scores"] = {label: round(score, 6) for label, score in prediction.scores.items()}
-    if prediction.measures:
-        line["measures"] = {name: round(value, 6) for name, value in prediction.measures.items()}
-    return line
 
 
 def _print(lines: Iterator[dict[str, Any]], stream: TextIO, as_json: bool) -> None:

@@ -103,6 +103,7 @@ def show_plan(recipe: Recipe, plan: Mapping[str, Any]) -> None:
         ("rows", plan["split_said"]),
         ("proof", f"{plan['split']}; best weights by {plan['best']} on dev" if plan["best"] else f"{plan['split']}; the last weights are kept"),
         ("tokens", f"{lengths}; {tokens['share_past_limit']:.1%} of rows past the limit"),
+        ("batches", _batches(plan)),
         ("steps", f"{steps}, {judged}"),
         ("learning rate", f"{plan['learning_rate']:g}, {recipe.train.schedule}, {recipe.train.optimizer}"),
         ("precision", f"{plan['dtype']} on {plan['device']}, {plan['threads']} threads"),
@@ -112,6 +113,13 @@ def show_plan(recipe: Recipe, plan: Mapping[str, Any]) -> None:
     stdout.print(shown)
     for note in plan["notes"]:
         stdout.print(f"note: {escape(note)}")
+
+
+def _batches(plan: Mapping[str, Any]) -> str:
+    windows = f"{plan['windows']} windows of the training rows; " if plan["windows"] else ""
+    if plan["packing"]:
+        return f"{windows}packed, up to {plan['pack_tokens']} tokens in a forward; checked when the model is loaded"
+    return f"{windows}{plan['batch_size']} in a forward, padded to the longest" + (" of like length" if plan["bucketing"] else "")
 
 
 def _relative(path: str) -> str:

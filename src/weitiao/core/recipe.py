@@ -253,6 +253,9 @@ def _absolute_paths(raw: dict[str, Any], folder: Path, *, source: Any = None) ->
     if isinstance(model, str) and model and ":" not in model and (a_file or model.startswith((".", "/", "~")) or (folder / model).is_dir()):
         # not resolved: a file in a hub's cache is a link to a blob without the ending that tells what it is
         raw["model"] = os.path.normpath(folder / Path(model).expanduser())
+    task = raw.get("task")
+    if isinstance(task, dict) and isinstance(task.get("template"), str) and task["template"].endswith((".jinja", ".jinja2", ".j2")):
+        task["template"] = os.path.normpath(folder / Path(task["template"]).expanduser())
     method = raw.get("method")
     if isinstance(method, dict) and isinstance(method.get("adapter"), str) and (folder / method["adapter"]).expanduser().is_dir():
         method["adapter"] = os.path.normpath(folder / Path(method["adapter"]).expanduser())
@@ -303,8 +306,12 @@ def _build(raw: dict[str, Any], where: str, lines: Mapping[str, int]) -> Recipe:
 
 def _check_best(built: Mapping[str, Any], report: Any) -> None:
     judged: Evaluate = built.get("evaluate") or Evaluate()
-    known = ["loss", *(metric.name for metric in built["task"].metrics())]
-    if isinstance(judged.best, str) and judged.best not in known:
+    metrics = built["task"].metrics()
+    known = list(dict.fromkeys(["loss", *(metric.name for metric in metrics if not metric.needs_answer)]))
+    if judged.best in [metric.name for metric in metrics if metric.needs_answer]:
+        message = f"evaluate.best: {judged.best} scores generated answers, and none are generated for dev rows."
+        report(BadValue, "evaluate.best", message, f"Known: {', '.join(known)}, or false.")
+    elif isinstance(judged.best, str) and judged.best not in known:
         message = f"evaluate.best: {built['task'].name} has no metric '{judged.best}'.{registry.did_you_mean(judged.best, known)}"
         report(BadValue, "evaluate.best", message, f"Known: {', '.join(known)}, or false.")
 

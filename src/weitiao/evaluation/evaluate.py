@@ -45,8 +45,9 @@ def evaluate(artifact: str | Path, file: str | Path | None, *, device: str = "au
 
 def source_for(data: Source, file: str) -> Source:
     """Return a source that reads a file as the recipe read its own, by the file's ending where that differs."""
-    reader = _READERS.get(Path(file).suffix.lower(), data.name)
-    if reader == data.name:
+    ending = Path(file).suffix.lower()
+    reader = _READERS.get(ending, data.name)
+    if reader == data.name or (data.name == "text" and ending == ".txt"):
         return data.for_file(file)
     found = registry.find("source", reader)
     shared = {name: getattr(data, name) for name in ("text", "label", "id", "bad_rows")}

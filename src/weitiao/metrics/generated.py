@@ -23,6 +23,8 @@ def words(text: str) -> list[str]:
 class _Generated(Metric):
     """Applies to rows with a generated text; a mean of one number per row unless `value` says otherwise."""
 
+    needs_answer = True
+
     def applies(self, prediction: Prediction) -> bool:
         """Rows with a generated text."""
         return isinstance(prediction.value, str)

@@ -24,9 +24,18 @@ class Console:
         self._bars: dict[str, TaskID] = {}
         self._spoken = time.monotonic()
         self._steps = 0
+        self._deaf = False
 
     def __call__(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event. Where nobody reads any more (a closed terminal or pipe) training goes on in silence."""
+        if self._deaf:
+            return
+        try:
+            self._tell(event)
+        except (OSError, SystemExit):  # rich leaves the program on a broken pipe
+            self._deaf, self._progress = True, None
+
+    def _tell(self, event: Event) -> None:
         match event:
             case Phase(said):
                 self.close()

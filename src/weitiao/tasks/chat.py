@@ -60,13 +60,14 @@ class Chat(Task):
     def read(self, record: Record, data: Source, *, labelled: bool) -> Row:
         """Return the conversation of a record in any of the known formats. Raises MissingColumn, or BadRow naming file, line and field."""
         turns = self._turns(record, data, labelled=labelled)
-        if not turns or turns[0].role != "system":
-            turns = [Turn("system", self.system), *turns] if self.system else turns
+        added = bool(self.system) and (not turns or turns[0].role != "system")
+        if added:
+            turns = [Turn("system", self.system or ""), *turns]
         while labelled and turns and turns[-1].role != "assistant":
             turns = turns[:-1]  # a last question without an answer teaches nothing
         if not labelled and turns and turns[-1].role == "assistant":
             turns = turns[:-1]  # the reference answer: what is to be predicted
-        _check_order(turns, record, labelled=labelled)
+        _check_order(turns, record, labelled=labelled, added=added)
         asked = turns[:-1] if labelled else turns
         text = asked[-1].content if len(asked) == 1 else "\n".join(f"{turn.role}: {turn.content}" for turn in asked)
         return Row(record.id, text, turns[-1].content if labelled else None, record.place, tuple(turns))
@@ -280,14 +281,17 @@ def _text(value: Any, where: str, role: str) -> str:
     return value
 
 
-def _check_order(turns: Sequence[Turn], record: Record, *, labelled: bool) -> None:
-    """Raise BadRow where turns do not alternate: an optional system turn, then question and answer in turn; tools answer the assistant."""
+def _check_order(turns: Sequence[Turn], record: Record, *, labelled: bool, added: bool) -> None:
+    """Raise BadRow where turns do not alternate: an optional system turn, then question and answer in turn; tools answer the assistant.
+
+    added: whether the first turn is the task's and not the row's.
+    """
     if labelled and not any(turn.role == "assistant" for turn in turns):
         raise BadRow(f"{record.place}: the conversation has no assistant turn, so there is nothing to learn.", hint=_MEND)
     if not turns or not any(turn.role == "user" for turn in turns):
         raise BadRow(f"{record.place}: the conversation has no user turn.", hint=_MEND)
     before = ""
-    for number, turn in enumerate(turns, 1):
+    for number, turn in enumerate(turns, 0 if added else 1):
         allowed = {"": ("system", "user"), "system": ("user",), "user": ("assistant",), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}[before]
         if turn.role not in allowed:
             after = f"after {before}" if before else "first"

@@ -93,7 +93,8 @@ class LanguageModeling(Task):
                     break
                 known = start - left
                 targets = [token if n + 1 >= known else IGNORED for n, token in enumerate(window[1:])]
-                found.append(Features(row.id, window, [*targets, IGNORED]))
+                first = len(tokens.decode(ids[:1]).encode()) if start == 0 and not before else 0
+                found.append(Features(row.id, window, [*targets, IGNORED], unasked_bytes=first))
                 start = left + len(window)
         return found
 
@@ -165,13 +166,14 @@ class LanguageModeling(Task):
         return measured(model, batch)
 
     def decode(self, values: Tensor, features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
-        """Return one prediction per row: no text, but `nll`, `tokens` and, for causal models, `bytes` of the text."""
+        """Return one prediction per row: no text, but `nll`, `tokens` and, for causal models, `bytes` of what was predicted."""
         from weitiao.models.measure import per_row
 
         found = []
+        unasked = {feature.row: feature.unasked_bytes for feature in reversed(features)}  # that of each row's first window
         for row, measures in zip(rows, per_row(values, features, rows), strict=True):
             if measures and not self.masked:
-                measures["bytes"] = float(len(row.text.encode()))
+                measures["bytes"] = float(len(row.text.encode()) - unasked[row.id])
             found.append(Prediction(row.id, None, measures=measures))
         return found
 

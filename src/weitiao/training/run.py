@@ -110,11 +110,14 @@ class _Run:
         layout = self.prepared.tokenizer.layout(packed=self.plan.packing, most_tokens=self.plan.pack_tokens)
         self.judge = Judge(self.prepared, self.encoded, layout, self.strategy, self.tell)
         self.notes = [*self.plan.notes, *([loaded.note] if loaded.note else [])]
-        if loaded.head_is_new and len(self.encoded.train) > baseline.MOST_ROWS:
+        if loaded.head_is_new and not self.recipe.task.reads_out and len(self.encoded.train) > baseline.MOST_ROWS:
             self.notes.append(
                 f"The linear head of before was fitted on {baseline.MOST_ROWS} of the {len(self.encoded.train)} training rows, drawn by the seed."
             )
-        before_is, before, baselines = self.judge.before(self.model, head_is_new=loaded.head_is_new, kept=self.folder.predictions / "before.json")
+        if loaded.head_is_new and self.recipe.task.reads_out:
+            self.notes.append("The checkpoint has no language-model head: a new one was drawn, and before is what the model says with it.")
+        probed = loaded.head_is_new and not self.recipe.task.reads_out
+        before_is, before, baselines = self.judge.before(self.model, head_is_new=probed, kept=self.folder.predictions / "before.json")
         return self._finish(self._train(), before_is, before, baselines)
 
     # -------------------------------------------------------- plan and data

@@ -109,7 +109,7 @@ def summarise(
         "recipe": recipe.settings(),
         "recipe_yaml": asked.as_yaml(),
         "plan": plan.settings(),
-        "next": [f"weitiao {verb} {shlex.quote(str(folder.artifact.resolve()))} FILE" for verb in ("predict", "evaluate")],
+        "next": _next(shlex.quote(str(folder.artifact.resolve())), talks=task.generation is not None),
         "hashes": {"proof_rows": fingerprint.of_texts(part for row in data.proof for part in (row.id, row.text, repr(row.target))), "recipe": plan.recipe},
     }
     if "per_class" in tables[0]:
@@ -121,6 +121,11 @@ def summarise(
         before, after = (table["confusion"] for table in tables)
         found["confusion"] = {"labels": before["labels"], "before": before["counts"], "after": after["counts"]}
     return found
+
+
+def _next(artifact: str, *, talks: bool) -> list[str]:
+    """Return the commands that use an artifact."""
+    return [*([f"weitiao predict {artifact} --chat"] if talks else []), f"weitiao predict {artifact} FILE", f"weitiao evaluate {artifact} FILE"]
 
 
 def _opens_with(prepared: Prepared) -> dict[str, Any]:
@@ -148,7 +153,8 @@ def _without(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _cut(features: Sequence[Features]) -> dict[str, Any] | None:
     long = [feature.cut for feature in features if feature.cut]
-    return {"rows": len(long), "share": round(len(long) / len(features), 4), "tokens": sum(long)} if long else None
+    rows = len({feature.row for feature in features})  # a row read in several windows counts once
+    return {"rows": len(long), "share": round(len(long) / rows, 4), "tokens": sum(long)} if long else None
 
 
 def _curves(events: Sequence[dict[str, Any]], main: str, best_step: int | None) -> dict[str, Any]:

@@ -26,6 +26,8 @@ class Features:
     """What is asked: one value for the row, or one id per position (IGNORED where nothing is asked)."""
     cut: int = 0
     """Tokens past the limit that did not fit."""
+    unasked_bytes: int = 0
+    """Bytes of the row's text for which no position is asked, such as those of a first token that nothing stands before."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -92,3 +94,11 @@ class Prediction:
     """Label -> probability, where there is such a thing."""
     measures: Mapping[str, float] = field(default_factory=dict)
     """What was measured on the row, such as `nll` and `tokens`: the negative log-likelihood of its labelled tokens and their number."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return id, prediction, and scores and measures where there are any, to six decimals: what is printed of it."""
+        line: dict[str, Any] = {"id": self.id, "prediction": self.value}
+        for name, numbers in (("scores", self.scores), ("measures", self.measures)):
+            if numbers:
+                line[name] = {key: round(value, 6) for key, value in numbers.items()}
+        return line

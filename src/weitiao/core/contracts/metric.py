@@ -22,6 +22,9 @@ class Metric(ABC):
     binary: bool = False
     """Whether each row's statistic is a plain right (1) or wrong (0): then the paired test is McNemar's, exact."""
 
+    needs_answer: bool = False
+    """Whether it scores generated texts: dev rows get none, so it cannot choose the best weights."""
+
     def applies(self, prediction: Prediction) -> bool:
         """Tell whether this prediction can be scored: a row without a generated text has no ROUGE, for example."""
         return True

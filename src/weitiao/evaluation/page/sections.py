@@ -22,12 +22,14 @@ MATRIX_UP_TO = 15
 """Classes up to which a confusion matrix is drawn; beyond, its cells are too small to read and pairs are listed."""
 PAIRS = 20
 EXAMPLES_SHOWN = 4
+TURNS_SHOWN = 3
+"""Turns of a conversation up to which all are shown; of more the last two are, and the others unfold."""
 CLASSES_SHOWN = 20
 DRAWN_UP_TO = 3
 """Metrics up to which all are drawn; beyond, the main one is, and the others unfold."""
 
 _BASELINES = {"majority": "Always the same answer", "mean": "Always the mean", "head_only": "Frozen body, linear head"}
-_DIRECTIONS = {True: "higher is better", False: "lower is better"}
+_DIRECTIONS: dict[Any, str] = {True: "higher is better", False: "lower is better"}
 _VERDICTS = {"better": ("better", "Better"), "worse": ("worse", "Worse"), "not proven": ("unproven", "Not proven")}
 
 # ---------------------------------------------------------------- what was asked, and the answer
@@ -152,11 +154,11 @@ def measured(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     if report.get("selected_on_same_rows") is True:
         warning = "The best weights were chosen by these very rows, so the score after tuning is flattered and the proof is weak."
         sentences.append(("warning", f"{warning} Give a test split that nothing is chosen by, and measure again."))
-    if (generated := words.number_of(words.mapping(report.get("changes")).get("generated"))) and (of := words.number_of(sizes.get("proof", sizes.get(split)))):
-        if generated < of:
-            names = [words.titled(key) for key, entry in words.mapping(report.get("metrics")).items() if _rows_of(entry) == generated]
-            said = f"Answers were generated for {words.count_of(generated)} of them, drawn by a hash of their ids"
-            sentences.append(("", f"{said}; on these rest: {', '.join(names)}." if names else f"{said}."))
+    generated, of = words.number_of(words.mapping(report.get("changes")).get("generated")), words.number_of(sizes.get("proof", sizes.get(split)))
+    if generated and of and generated < of:
+        names = [words.titled(key) for key, entry in words.mapping(report.get("metrics")).items() if _rows_of(entry) == generated]
+        said = f"Answers were generated for {words.count_of(generated)} of them, drawn by a hash of their ids"
+        sentences.append(("", f"{said}; on these rest: {', '.join(names)}." if names else f"{said}."))
     before_is = report.get("before_is")
     if before_is == "head_only":
         sentences.append(
@@ -279,15 +281,16 @@ def changes(report: Mapping[str, Any]) -> dict[str, Any] | None:
 def _intro(changes: Mapping[str, Any], what: str) -> str:
     """Return how rows are graded by likelihood, and which examples come first."""
     said = f"Rows are graded by how probable the model finds their {what}, per token: none is right or wrong."
-    first = "Rows with generated answers come first, then the others" if words.number_of(changes.get("generated")) else "They come"
-    return f"{said} {first}, the largest changes before the smaller."
+    if words.number_of(changes.get("generated")):
+        return f"{said} Rows with generated answers come first, then the others, the largest changes before the smaller."
+    return f"{said} The largest changes come first."
 
 
 def _likely(example: Mapping[str, Any]) -> dict[str, Any]:
     """Return the conversation or text, the reference, and what was generated before and after."""
     turns = [words.mapping(turn) for turn in words.sequence(example.get("turns"))]
     several = len(turns) > 1
-    told = [{"role": words.titled(words.text_of(t.get("role"))) if several else "", "text": _cut(words.text_of(t.get("content")))} for t in turns]
+    told = [{"role": words.titled(words.text_of(t.get("role"))) if several else "", "text": _cut(words.text_of(t.get("content")).strip())} for t in turns]
     before, after = (words.text_of(example.get(key)).strip() for key in ("before", "after"))
     cut_off = {side: ", cut off" if example.get(f"{side}_stopped") is False else "" for side in ("before", "after")}
     answers = [("target", "Reference", words.text_of(example.get("target")).strip())]
@@ -303,9 +306,11 @@ def _likely(example: Mapping[str, Any]) -> dict[str, Any]:
         if tokens := words.count_of(example.get("tokens")):
             moved += f", {tokens} token{'' if tokens == '1' else 's'}"
     earlier = words.number_of(example.get("turns_before"))
+    folded = len(told) - 2 if len(told) > TURNS_SHOWN else 0
     return {
-        "turns": told or [{"role": "", "text": _cut(words.text_of(example.get("text")))}],
-        "earlier": f"{words.count_of(earlier)} earlier turn{'' if earlier == 1 else 's'} not shown" if earlier else "",
+        "folded": told[:folded],
+        "turns": told[folded:] or [{"role": "", "text": _cut(words.text_of(example.get("text")).strip())}],
+        "earlier": f"{words.count_of(earlier)} turn{'' if earlier == 1 else 's'} before this not on the page" if earlier else "",
         "said": [{"look": look, "key": key, "text": _cut(text)} for look, key, text in answers if text],
         "place": " · ".join(filter(None, (moved, _place(example)))),
     }
@@ -385,11 +390,12 @@ def data(report: Mapping[str, Any]) -> dict[str, Any] | None:
             places = ["/".join(words.text_of(place).rsplit("/", 2)[-2:]) for place in words.sequence(unfit.get("places"))]
             more = f" and {words.count_of(count - len(places))} more" if count > len(places) else ""
             unfits.append((split, _cut(f"{', '.join(places)}{more}".removeprefix(" and "))))
+    likely = words.mapping(report.get("changes")).get("graded") == "likelihood"  # then what is cut are whole exchanges
     columns = [
         ("skipped", "Left out", bool(skipped)),
         ("unfit", "Do not fit", bool(left_out)),
-        ("cut", "Cut to length", bool(cut)),
-        ("tokens", "Tokens cut", bool(cut)),
+        ("cut", "Shortened" if likely else "Cut to length", bool(cut)),
+        ("tokens", "Tokens left out" if likely else "Tokens cut", bool(cut)),
         ("divided", "In several windows", bool(divided)),
         ("windows", "Windows in all", bool(divided)),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -162,7 +163,7 @@ def test_rows_with_reference_answers_are_answered_and_nothing_empty_is_printed(c
     answer = cli("predict", run, run.parent / "chat.json")
     assert answer.code == 0, answer.err
     lines = [json.loads(line) for line in answer.out.splitlines()]
-    assert len(lines) == 40
+    assert len(lines) == 41
     assert all(set(line) == {"id", "prediction", "measures"} and set(line["measures"]) == {"answer_tokens", "stopped"} for line in lines)
     measured = {line["id"]: line["prediction"] for line in map(json.loads, (run / "predictions" / "after.jsonl").read_text().splitlines())}
     generated = {id: said for id, said in measured.items() if said is not None}
@@ -193,10 +194,11 @@ class Terminal:
         self.shown = ""
         self.pid, self.file = pty.fork()
         if self.pid == 0:  # the child
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets what it starts with & ignore Ctrl-C
             os.environ |= {"TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
             os.execv(sys.executable, [sys.executable, "-c", SLOW, *map(str, arguments)])
 
-    def until(self, pattern: str, seconds: float = 40) -> str:
+    def until(self, pattern: str, seconds: float = 200) -> str:
         """Read until a pattern stands in what is new, and return that."""
         new, end = "", time.monotonic() + seconds
         while not re.search(pattern, new):
@@ -222,10 +224,8 @@ class Terminal:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if select.select([self.file], [], [], 0.05)[0]:
-                try:
+                with contextlib.suppress(OSError):  # the other side is gone
                     os.read(self.file, 65536)
-                except OSError:
-                    pass
             found, status = os.waitpid(self.pid, os.WNOHANG)
             if found:
                 self.pid = 0
@@ -258,7 +258,7 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_keeps_the_conversation(termin
     terminal.type("\x03")
     terminal.type("\x03")
     assert "(stopped" in terminal.until(PROMPT), "an answer of 200 tokens would be said to be cut off"
-    for _ in range(100):  # a signal between the prompt and the waiting for keys is seen by Python at the next key only
+    for _ in range(20):  # a signal between the prompt and the waiting for keys is seen by Python at the next key only
         terminal.type("\x03")
         time.sleep(0.2)
         if terminal.waiting():
