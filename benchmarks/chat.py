@@ -28,10 +28,12 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--method", choices=["lora", "full"], default="lora")
 parser.add_argument("--steps", type=int, default=None)
 parser.add_argument("--repeats", type=int, default=1)
+parser.add_argument("--rows", type=int, default=None, help="training rows, at most")
 parser.add_argument("--sides", default="", help="part of the names of the rivals to measure, such as group")
 asked = parser.parse_args()
 rate = "2e-4" if asked.method == "lora" else "2e-5"
 overrides = ["task.generate_rows=0", f"train.learning_rate={rate}", *([f"method={asked.method}"] if asked.method == "full" else [])]
+overrides += [f"data.train_rows={asked.rows}"] if asked.rows else []
 
 prepared, encoded = encode(prepare(Recipe.load(RECIPE, overrides=overrides)))
 

@@ -43,6 +43,13 @@ CASES: dict[str, tuple[int, str, str, dict[str, Any], dict[str, str]]] = {
         {},
         with_row(talk(("user", "a"), ("user", "b"), ("assistant", "c"))),
     ),
+    "best by answers that are not generated": (
+        2,
+        "evaluate.best: rouge_l scores generated answers, and none are generated for dev rows.",
+        "Known: loss, perplexity",
+        {"evaluate": {"best": "rouge_l"}},
+        {},
+    ),
     "empty answer": (3, "a.jsonl:41: messages[2]: the answer is empty.", "skip", {}, with_row(talk(("user", "a"), ("assistant", " ")))),
     "unknown role": (3, "a.jsonl:41: messages[1]: the role is 'narrator', expected system", "skip", {}, with_row(talk(("narrator", "a")))),
     "content that is no text": (3, "a.jsonl:41: messages[2]: expected text, got", "skip", {}, with_row(talk(("user", "a"), ("assistant", {"x": 1})))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ class Distinct(_Generated):
         found = []
         for prediction in predictions:
             said = words(prediction.value)
-            pairs = list(zip(said, said[1:], strict=False))
+            pairs = list(itertools.pairwise(said))
             found.append([len(set(pairs)), len(pairs)])
         return np.array(found, dtype=float).reshape(-1, 2)
 
