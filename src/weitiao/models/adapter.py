@@ -106,8 +106,7 @@ def _opened(model: Module, place: str, *, trainable: bool) -> Module:
         raise ModelError(f"the adapter {place} does not fit the model: {said}.", hint="Use the base model that it was trained on.") from None
     opened: Any = wrapper.base_model.model
     inner: Module = opened
-    object.__setattr__(inner, _WRAPPER, wrapper)
-    return inner
+    return _kept(inner, wrapper)
 
 
 def _wrapped(model: Module, config: Any) -> Module:
@@ -116,7 +115,14 @@ def _wrapped(model: Module, config: Any) -> Module:
     with _quiet_peft():
         wrapper = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
     inner: Module = wrapper.base_model.model
+    return _kept(inner, wrapper)
+
+
+def _kept(inner: Module, wrapper: Any) -> Module:
+    from weitiao.models import low_rank
+
     object.__setattr__(inner, _WRAPPER, wrapper)  # not a submodule: the wrapper holds the model, not the other way round
+    low_rank.install(inner)
     return inner
 
 
