@@ -34,6 +34,7 @@ asked = parser.parse_args()
 rate = "2e-4" if asked.method == "lora" else "2e-5"
 overrides = ["task.generate_rows=0", f"train.learning_rate={rate}", *([f"method={asked.method}"] if asked.method == "full" else [])]
 overrides += [f"data.train_rows={asked.rows}"] if asked.rows else []
+overrides += ["data.test_share=0.02"] if asked.steps else []  # only speed is asked for: few rows are scored
 
 prepared, encoded = encode(prepare(Recipe.load(RECIPE, overrides=overrides)))
 
