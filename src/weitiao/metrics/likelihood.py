@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,17 +17,19 @@ class TokenLoss(Metric):
 
     name: str = "loss"
     higher_is_better: bool = False
+    unit: ClassVar[str] = "tokens"
+    """The measure of a prediction that the sum is divided by."""
 
     def applies(self, prediction: Prediction) -> bool:
-        """Rows with labelled tokens."""
-        return prediction.measures.get("tokens", 0) > 0
+        """Rows of which something was asked."""
+        return prediction.measures.get(self.unit, 0) > 0
 
     def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
-        """Return (n, 2): summed negative log-likelihood, and labelled tokens."""
-        return np.array([[p.measures["nll"], p.measures["tokens"]] for p in predictions], dtype=float).reshape(-1, 2)
+        """Return (n, 2): summed negative log-likelihood, and units."""
+        return np.array([[p.measures["nll"], p.measures[self.unit]] for p in predictions], dtype=float).reshape(-1, 2)
 
     def value(self, totals: np.ndarray) -> np.ndarray:
-        """Return nats per token."""
+        """Return nats per unit."""
         return np.asarray(totals[..., 0] / totals[..., 1])
 
 
@@ -38,25 +40,13 @@ class Perplexity(TokenLoss):
     name: str = "perplexity"
 
     def value(self, totals: np.ndarray) -> np.ndarray:
-        """Return exp(nats per token)."""
+        """Return exp(nats per unit)."""
         return np.asarray(np.exp(np.minimum(super().value(totals), 700.0)))
 
 
 @dataclass(frozen=True)
-class BytePerplexity(Metric):
+class BytePerplexity(Perplexity):
     """The exponential of the negative log-likelihood per byte of UTF-8: comparable between tokenizers."""
 
     name: str = "perplexity_per_byte"
-    higher_is_better: bool = False
-
-    def applies(self, prediction: Prediction) -> bool:
-        """Rows whose text was measured whole."""
-        return prediction.measures.get("bytes", 0) > 0
-
-    def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
-        """Return (n, 2): summed negative log-likelihood, and bytes."""
-        return np.array([[p.measures["nll"], p.measures["bytes"]] for p in predictions], dtype=float).reshape(-1, 2)
-
-    def value(self, totals: np.ndarray) -> np.ndarray:
-        """Return exp(nats per byte)."""
-        return np.asarray(np.exp(np.minimum(totals[..., 0] / totals[..., 1], 700.0)))
+    unit: ClassVar[str] = "bytes"
