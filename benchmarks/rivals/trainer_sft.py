@@ -1,7 +1,7 @@
 """The rival: transformers' Trainer with PEFT on encoded conversations, as its users write it. Prints one JSON line.
 
-Reads the token ids and labels that weitiao trains on, so that rows, template and labels are the same. Gradient accumulation
-stays at 1 (huggingface/transformers#47688). The loss is the mean negative log-likelihood per labelled token of `proof`.
+Reads the token ids and labels that weitiao trains on, so that rows, template and labels are the same. The loss is the mean
+negative log-likelihood per labelled token of `proof`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ parser.add_argument("--model", required=True)
 parser.add_argument("--rows", type=Path, required=True, help="JSON: train and proof, lists of input_ids and labels")
 parser.add_argument("--method", choices=["lora", "full"], default="lora")
 parser.add_argument("--epochs", type=float, default=1)
-parser.add_argument("--steps", type=int, default=-1)
 parser.add_argument("--batch", type=int, default=8)
+parser.add_argument("--accumulation", type=int, default=1)
+parser.add_argument("--rate", type=float, default=2e-4)
 parser.add_argument("--bf16", action="store_true")
 parser.add_argument("--bf16-weights", action="store_true")
 parser.add_argument("--group-by-length", action="store_true")
@@ -50,8 +51,8 @@ arguments = TrainingArguments(
     output_dir=tempfile.mkdtemp(),
     per_device_train_batch_size=asked.batch,
     num_train_epochs=asked.epochs,
-    max_steps=asked.steps,
-    learning_rate=2e-4 if asked.method == "lora" else 2e-5,
+    gradient_accumulation_steps=asked.accumulation,
+    learning_rate=asked.rate,
     save_strategy="no",
     report_to=[],
     use_cpu=True,
@@ -67,14 +68,12 @@ trainer.train()
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 found = {"tokens_per_second": round(trainer.tokens / seconds, 1), "train_seconds": round(seconds, 1), "peak_memory_gb": round(peak, 2)}
-if asked.steps < 0:
-    model.eval().float()
-    total, count = 0.0, 0
-    with torch.inference_mode():
-        for row in rows["proof"]:
-            ids, labels = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"][1:])
-            logits = model(input_ids=ids).logits[0, :-1].float()
-            total += float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum"))
-            count += int((labels != -100).sum())
-    found["loss"] = round(total / count, 4)
-print(json.dumps(found))
+model.eval().float()
+total, count = 0.0, 0
+with torch.inference_mode():
+    for row in rows["proof"]:
+        ids, labels = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"][1:])
+        logits = model(input_ids=ids).logits[0, :-1].float()
+        total += float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum"))
+        count += int((labels != -100).sum())
+print(json.dumps({**found, "score": round(total / count, 4)}))

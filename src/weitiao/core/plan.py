@@ -50,10 +50,16 @@ class Plan(Settings):
     """Whether batches are packed: rows one behind the other, each seeing only itself."""
     pack_tokens: int | None = None
     """Tokens in one packed forward, at most; a longer row stands alone."""
+    shares: bool = False
+    """Whether tokens that all rows of a packed forward begin with are computed once."""
     readout: str | None = None
     """How the likelihood of tokens is read: from the hidden states of labelled positions, or from full logits. null where the task has its own head."""
     windows: int | None = None
     """Windows of the training rows, where some rows are read in several."""
+    cached_layers: int = 0
+    """Frozen layers at the beginning whose states are computed once and kept on disk; 0 where none are."""
+    trained_words: int | None = None
+    """Words of the vocabulary that occur in the training rows, where only these stand in the word embedding while it trains."""
     gradient_checkpointing: bool = False
     """Whether activations are computed again in the backward."""
     device: str

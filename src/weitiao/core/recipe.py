@@ -57,8 +57,20 @@ class Train(Settings):
     packing: bool | None = None
     """Put the rows of a batch one behind the other without padding, each seeing only itself. Default: where the task's rows can be
     packed and the model, tried on two documents, keeps them apart. The gradient is the same."""
-    pack_tokens: PositiveInt = 2048
-    """Tokens in one forward when packed, about: more need more memory. The gradient does not depend on it."""
+    pack_tokens: PositiveInt | None = None
+    """Tokens in one forward when packed, about: more need more memory. The gradient does not depend on it. Default: 1024 on a CPU, where
+    more only leave its caches, else 4096."""
+    share_beginnings: bool = True
+    """Compute tokens that all rows of a packed forward begin with, such as a system prompt, once for all of them. Not under dropout,
+    and only where nothing is learnt at these tokens. The gradient is the same."""
+    keep_memory: bool = True
+    """Keep freed memory in the process while it trains, and do not give it back to the operating system at every step (glibc)."""
+    cache_features: bool | None = None
+    """Compute what frozen layers say about the rows once, keep it on disk, and read it back in every epoch. Default: where layers
+    at the beginning of the model are frozen, rows are seen more than once, and the disk has room. The gradient is the same."""
+    compact_vocabulary: bool = True
+    """While it trains, let the word embedding hold only the words that occur in the training rows: the others get no gradient, so they
+    need neither gradients nor optimizer state. Not where an output embedding is tied to it. What is learnt is the same."""
     gradient_checkpointing: bool = False
     """Keep less for the backward and compute it again (arXiv:1604.06174): less memory, about a third more time, the same gradient."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"

@@ -13,6 +13,7 @@ from weitiao.core import fingerprint
 from weitiao.core.contracts import Features, Layout, Prediction, Strategy, Task
 from weitiao.core.rows import Row
 from weitiao.models import generate, precision
+from weitiao.models.features import Known
 from weitiao.models.layout import divided
 from weitiao.models.tokens import Tokenizer
 
@@ -38,11 +39,12 @@ def outputs(
     batch_size: int,
     dtype: str = "fp32",
     on_batch: Callable[[int], None] | None = None,
+    known: Known | None = None,
 ) -> Said:
     """Return what the model says about features, (n, k) in fp32 on the CPU.
 
     Rows are batched by length, longest first, so that memory is known after the first batch; padding is masked and
-    does not change what comes out. on_batch gets the number of rows done after each batch.
+    does not change what comes out. known: what frozen layers say about them, if known. on_batch gets the number of rows done after each batch.
     """
     order = sorted(range(len(features)), key=lambda n: -len(features[n]))
     values: Tensor | None = None
@@ -56,8 +58,10 @@ def outputs(
             lengths = [len(features[n]) for n in order]
             for piece in divided(lengths, most_rows=batch_size, most_tokens=layout.most_tokens if layout.packed else PADDED_TOKENS):
                 chosen = order[piece]
-                batch = task.collate([features[n] for n in chosen], layout).to(strategy.device)
-                said = task.predict(model, batch)
+                batch = task.collate([features[n] for n in chosen], layout)
+                if known is not None:
+                    batch = known.attached(batch, chosen)
+                said = task.predict(model, batch.to(strategy.device))
                 if values is None:
                     values = said.values.new_empty((len(features), *said.values.shape[1:]))
                 values[torch.tensor(chosen)] = said.values

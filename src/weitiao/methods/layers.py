@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Layers(Method):
     """Train chosen layers of the model and its head; by default the last two."""
 
-    last: PositiveInt | None = None
-    """Train the last n layers. Default: 2, unless another choice is made."""
+    last: NonNegativeInt | None = None
+    """Train the last n layers; 0 trains only what stands above them. Default: 2, unless another choice is made."""
     first: PositiveInt | None = None
     """Train the first n layers."""
     range: tuple[NonNegativeInt, NonNegativeInt] | None = None

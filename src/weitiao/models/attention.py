@@ -11,6 +11,7 @@ the backward for short documents. On other devices transformers' mask from resta
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ KEPT_UP_TO = 512
 """Tokens of a document up to which attention weights are kept for the backward; those of longer ones are computed again."""
 CHECKED_WINDOW = 2048
 """Sliding windows up to this many tokens are checked with a longer document; models with wider ones are not packed."""
+BLOCK = 128
+"""Queries of a long document that are multiplied at a time with the keys they see."""
 TOLERANCE = 1e-4
 """Largest difference, relative to the largest hidden state, between documents packed and apart (fp32)."""
 
@@ -73,29 +76,44 @@ def _said(model: Module) -> Tensor | None:
 
 def keeps_documents_apart(model: Module) -> bool:
     """Tell whether packed documents come out of the body as they do alone: tried with documents on both sides of its window."""
+    return _as_alone(model, (5, max(9, _window(model) + 3), 4), shared=0)
+
+
+def shares_beginnings(model: Module) -> bool:
+    """Tell whether documents whose common first tokens are computed once come out of the body as they do alone."""
+    whole: Any = model.config
+    return getattr(whole, "_attn_implementation", None) == NAME and _as_alone(model, (5, max(9, _window(model) + 3), 4), shared=6)
+
+
+def _window(model: Module) -> int:
+    whole: Any = model.config
+    config = whole.get_text_config()
+    return int(getattr(config, "sliding_window", None) or 0) if getattr(config, "use_sliding_window", True) else 0
+
+
+def _as_alone(model: Module, lengths: tuple[int, ...], *, shared: int) -> bool:
     from weitiao.models import readout
 
     whole: Any = model.config
     config = whole.get_text_config()
-    window = int(getattr(config, "sliding_window", None) or 0) if getattr(config, "use_sliding_window", True) else 0
-    if window > CHECKED_WINDOW or getattr(config, "is_encoder_decoder", False):
+    if _window(model) > CHECKED_WINDOW or getattr(config, "is_encoder_decoder", False):
         return False
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     most = min(int(config.vocab_size), 1000)
-    lengths = (5, max(9, window + 3), 4)
-    ids = torch.arange(sum(lengths)).mul_(7919).add_(3).remainder_(most)[None]
-    positions = torch.cat([torch.arange(n) for n in lengths])[None]
+    ids = torch.arange(shared + sum(lengths)).mul_(7919).add_(3).remainder_(most)[None]
+    positions = torch.cat([torch.arange(shared), *(torch.arange(shared, shared + n) for n in lengths)])[None]
     try:
         with torch.inference_mode():
-            together = Batch({"input_ids": ids, "position_ids": positions}, None, (), ids.numel(), lengths).to(device)
+            together = Batch({"input_ids": ids, "position_ids": positions}, None, (), ids.numel(), lengths, shared).to(device)
             packed = readout.hidden_states(model, together)[0]
-            start = 0
+            start = shared
             for length in lengths:
-                part = ids[:, start : start + length]
-                single = Batch({"input_ids": part, "attention_mask": torch.ones_like(part)}, None, (), length).to(device)
+                part = torch.cat([ids[:, :shared], ids[:, start : start + length]], 1)
+                single = Batch({"input_ids": part, "attention_mask": torch.ones_like(part)}, None, (), shared + length).to(device)
                 alone = readout.hidden_states(model, single)[0]
-                if not (packed[start : start + length] - alone).abs().max() <= TOLERANCE * alone.abs().max():
+                found = torch.cat([packed[:shared], packed[start : start + length]])
+                if not (found - alone).abs().max() <= TOLERANCE * alone.abs().max():
                     return False
                 start += length
         return True
@@ -117,7 +135,7 @@ def arguments(model: Module, batch: Batch) -> dict[str, Any]:
         return more
     # a mask of four dimensions is handed on as it is, so no mask of tokens x tokens is built
     unused = torch.zeros((1, 1, 1, 1), dtype=torch.bool, device=batch.inputs["input_ids"].device)
-    return {**more, "documents": batch.lengths, "attention_mask": unused}
+    return {**more, "documents": batch.lengths, "shared": batch.shared, "attention_mask": unused}
 
 
 # ------------------------------------------------------------ the function
@@ -142,19 +160,23 @@ def _attention(
     sliding_window: int | None = None,
     softcap: float | None = None,
     documents: tuple[int, ...] | None = None,
+    shared: int = 0,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """Return attention, (batch, length, heads, width).
 
-    query: (batch, heads, length, width); key, value: perhaps fewer heads. documents: lengths of packed documents.
+    query: (batch, heads, length, width); key, value: perhaps fewer heads. documents: lengths of packed documents; shared:
+    tokens before them that every one of them begins with.
     """
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     causal = others.get("is_causal")
     causal = bool(getattr(module, "is_causal", False) if causal is None else causal)
     if documents is not None:
+        if shared and (dropout or softcap):
+            raise ValueError("shared beginnings under dropout or a soft cap")
         if dropout or softcap:
             return _per_document(query, key, value, documents, scale, dropout, sliding_window, softcap, causal), None
-        packed: Tensor = _Packed.apply(query[0], key[0], value[0], documents, scale, sliding_window, causal)  # type: ignore[no-untyped-call]
+        packed: Tensor = _Packed.apply(query[0], key[0], value[0], documents, shared, scale, sliding_window, causal)  # type: ignore[no-untyped-call]
         return packed[None], None
     whole = attention_mask is None and not (causal and query.shape[2] > 1)
     masked = attention_mask is not None and attention_mask.dtype == torch.bool
@@ -216,66 +238,108 @@ def _visible(length: int, window: int | None, causal: bool, device: torch.device
     return seen
 
 
-@functools.lru_cache(maxsize=64)
-def _unseen(length: int, window: int | None, causal: bool, device: torch.device) -> Tensor:
-    """Return the opposite of `_visible`, kept: every layer of a step asks for the same few."""
-    return _visible(length, window, causal, device).logical_not_()
+@functools.lru_cache(maxsize=256)
+def _pieces(length: int, shared: int, window: int | None, causal: bool) -> tuple[tuple[int, int, int, int], ...]:
+    """Return a document's queries in blocks, each with the keys that it sees: (first query, end, first key, end).
+
+    Keys are counted from the first shared one, queries from the first of the document. What a causal block cannot see is
+    not multiplied: half of all for a long document.
+    """
+    if not causal:
+        return ((0, length, 0, shared + length),)
+    ends = [*range(BLOCK, length - BLOCK // 2, BLOCK), length]
+    starts = [0, *ends[:-1]]
+    return tuple((a, b, max(0, shared + a - window + 1) if window else 0, shared + b) for a, b in zip(starts, ends, strict=True))
+
+
+@functools.lru_cache(maxsize=256)
+def _unseen(queries: tuple[int, int], keys: tuple[int, int], shared: int, window: int | None, causal: bool, device: torch.device) -> Tensor | None:
+    """Return (queries, keys), true where a key is not seen, kept: every layer of a step asks for the same few."""
+    at = torch.arange(queries[0] + shared, queries[1] + shared, device=device)[:, None]
+    key = torch.arange(*keys, device=device)[None]
+    if causal:
+        return (key > at) | (key <= at - window) if window else key > at
+    return ((key - at).abs() > window // 2) if window else None
 
 
 class _Packed(torch.autograd.Function):
-    """Attention inside each document; no padding, no mask over other documents, no copies of shared keys."""
+    """Attention inside each document, which may begin with tokens that all share; no padding, no mask over other documents, no copies of shared keys."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, documents: tuple[int, ...], scale: float, window: int | None, causal: bool) -> Tensor:
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, documents: tuple[int, ...], shared: int, scale: float, window: int | None, causal: bool
+    ) -> Tensor:
         """query: (heads, tokens, width); key, value: (groups, tokens, width). Returns (tokens, heads, width)."""
         with torch.autocast(query.device.type, enabled=False):
             key, value = key.to(query.dtype), value.to(query.dtype)
             out = query.new_empty((query.shape[1], query.shape[0], query.shape[2]))
-            kept, start = [], 0
-            for length in documents:
-                q, k, v = _part(query, key, start, length), key[:, start : start + length], value[:, start : start + length]
-                weights = _weights(q, k, scale, length, window, causal)
-                out[start : start + length] = _heads_last(torch.bmm(weights, v), length)
-                kept.append(weights if length <= KEPT_UP_TO else None)
-                start += length
+            kept = []
+            for start, length, before in _documents(documents, shared):
+                k, v = _seen(key, start, length, before), _seen(value, start, length, before)
+                for a, b, low, high in _pieces(length, before, window, causal):
+                    q = _part(query, key, start + a, b - a)
+                    weights = _weights(q, k[:, low:high], scale, _unseen((a, b), (low, high), before, window, causal, q.device))
+                    out[start + a : start + b] = _heads_last(torch.bmm(weights, v[:, low:high]), b - a)
+                    kept.append(weights if length <= KEPT_UP_TO else None)
         ctx.save_for_backward(query, key, value, *kept)
-        ctx.settings = documents, scale, window, causal
+        ctx.settings = documents, shared, scale, window, causal
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *kept = ctx.saved_tensors
-        documents, scale, window, causal = ctx.settings
+        documents, shared, scale, window, causal = ctx.settings
         groups = query.shape[0] // key.shape[0]
-        d_query, d_key, d_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        d_query, d_key, d_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
+        left = iter(kept)
         with torch.autocast(query.device.type, enabled=False):
-            start = 0
-            for length, weights in zip(documents, kept, strict=True):
-                here = slice(start, start + length)
-                q, k, v = _part(query, key, start, length), key[:, here], value[:, here]
-                if weights is None:
-                    weights = _weights(q, k, scale, length, window, causal)
-                # (length, heads, width) -> (groups, heads of a group x length, width)
-                d_out = gradients[0][here].to(query.dtype).transpose(0, 1).reshape(key.shape[0], groups * length, -1)
-                d_value[:, here] = torch.bmm(weights.transpose(1, 2), d_out)
-                d_scores = torch.bmm(d_out, v.transpose(1, 2))
-                d_scores -= (d_scores * weights).sum(-1, keepdim=True)
-                d_scores *= weights
-                d_query[:, here] = torch.bmm(d_scores, k).mul_(scale).view(query.shape[0], length, -1)
-                d_key[:, here] = torch.bmm(d_scores.transpose(1, 2), q).mul_(scale)
-                start += length
-        return d_query, d_key, d_value, None, None, None, None
+            for start, length, before in _documents(documents, shared):
+                k, v = _seen(key, start, length, before), _seen(value, start, length, before)
+                d_k, d_v = (torch.zeros_like(k), torch.zeros_like(v)) if before else (d_key[:, start : start + length], d_value[:, start : start + length])
+                for a, b, low, high in _pieces(length, before, window, causal):
+                    here = slice(start + a, start + b)
+                    q, weights = _part(query, key, start + a, b - a), next(left)
+                    if weights is None:
+                        weights = _weights(q, k[:, low:high], scale, _unseen((a, b), (low, high), before, window, causal, q.device))
+                    # (length, heads, width) -> (groups, heads of a group x length, width)
+                    d_out = gradients[0][here].to(query.dtype).transpose(0, 1).reshape(key.shape[0], groups * (b - a), -1)
+                    d_v[:, low:high] += torch.bmm(weights.transpose(1, 2), d_out)
+                    d_scores = torch.bmm(d_out, v[:, low:high].transpose(1, 2))
+                    d_scores -= (d_scores * weights).sum(-1, keepdim=True)
+                    d_scores *= weights
+                    d_query[:, here] = torch.bmm(d_scores, k[:, low:high]).mul_(scale).view(query.shape[0], b - a, -1)
+                    d_k[:, low:high] += torch.bmm(d_scores.transpose(1, 2), q).mul_(scale)
+                if before:
+                    for whole, part in ((d_key, d_k), (d_value, d_v)):
+                        whole[:, :before] += part[:, :before]
+                        whole[:, start : start + length] += part[:, before:]
+        return d_query, d_key, d_value, None, None, None, None, None
+
+
+def _documents(documents: tuple[int, ...], shared: int) -> Iterator[tuple[int, int, int]]:
+    """Yield where each document starts, its own tokens, and the shared tokens that it begins with; the shared tokens come first, as a document of their own."""
+    start = shared
+    if shared:
+        yield 0, shared, 0
+    for length in documents:
+        yield start, length, shared
+        start += length
+
+
+def _seen(tensor: Tensor, start: int, length: int, shared: int) -> Tensor:
+    own = tensor[:, start : start + length]
+    return torch.cat([tensor[:, :shared], own], 1) if shared else own
 
 
 def _part(query: Tensor, key: Tensor, start: int, length: int) -> Tensor:
-    """Return a document's queries, those of the heads that share a key one behind the other: (groups, heads of a group x length, width)."""
+    """Return some queries, those of the heads that share a key one behind the other: (groups, heads of a group x length, width)."""
     return query[:, start : start + length].reshape(key.shape[0], -1, query.shape[2])
 
 
-def _weights(q: Tensor, k: Tensor, scale: float, length: int, window: int | None, causal: bool) -> Tensor:
+def _weights(q: Tensor, k: Tensor, scale: float, unseen: Tensor | None) -> Tensor:
     scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
-    if causal or window:
-        scores.view(k.shape[0], -1, length, length).masked_fill_(_unseen(length, window, causal, q.device), float("-inf"))
+    if unseen is not None:
+        scores.view(k.shape[0], -1, *unseen.shape).masked_fill_(unseen, float("-inf"))
     return torch.softmax(scores, -1, dtype=torch.float32).to(q.dtype)
 
 

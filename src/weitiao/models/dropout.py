@@ -57,3 +57,12 @@ def install(model: Module) -> bool:
     for module in modules:
         module.__class__ = CpuDropout
     return bool(modules)
+
+
+def is_random(module: Module) -> bool:
+    """Tell whether something in a module draws at random in its present mode: a dropout, or an attention that has one of its own."""
+    return any(part.training and any("drop" in name and isinstance(value, float) and value > 0 for name, value in _settings(part)) for part in module.modules())
+
+
+def _settings(part: Module) -> list[tuple[str, Any]]:
+    return [("dropout", float(part.p))] if isinstance(part, Dropout) else list(vars(part).items())

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from weitiao.core.contracts import IGNORED, Batch, Features, Layout
 
+FEWEST_SHARED = 8
+"""Tokens that rows must begin with alike for it to be worth computing them once."""
+
 
 def padded(items: Sequence[Features], pad_id: int) -> dict[str, Tensor]:
     """Return input_ids and attention_mask, (rows, longest): padding stands at the end and is masked by position, not by its id."""
@@ -18,12 +21,27 @@ def padded(items: Sequence[Features], pad_id: int) -> dict[str, Tensor]:
     }
 
 
-def packed(items: Sequence[Features]) -> dict[str, Tensor]:
-    """Return input_ids and position_ids, (1, tokens): rows one behind the other, positions counted from 0 in each."""
+def packed(items: Sequence[Features], shared: int = 0) -> dict[str, Tensor]:
+    """Return input_ids and position_ids, (1, tokens): rows one behind the other, positions counted from 0 in each.
+
+    shared: tokens that all rows begin with; they stand once, before the rows, whose own positions go on behind them.
+    """
     return {
-        "input_ids": torch.tensor([[token for item in items for token in item.input_ids]]),
-        "position_ids": torch.cat([torch.arange(len(item)) for item in items])[None],
+        "input_ids": torch.tensor([[*items[0].input_ids[:shared], *(token for item in items for token in item.input_ids[shared:])]]),
+        "position_ids": torch.cat([torch.arange(shared), *(torch.arange(shared, len(item)) for item in items)])[None],
     }
+
+
+def shared_beginning(items: Sequence[Features]) -> int:
+    """Return how many tokens all rows begin with, nothing being asked at any of them; 0 where sharing them is not worth it."""
+    if len(items) < 2:
+        return 0
+    first = items[0]
+    shared = min(map(len, items)) - 1
+    for item in items:
+        same = (n for n in range(shared) if item.input_ids[n] != first.input_ids[n] or (item.target is not None and item.target[n] != IGNORED))
+        shared = next(same, shared)
+    return shared if shared >= FEWEST_SHARED else 0
 
 
 def token_batch(items: Sequence[Features], layout: Layout) -> Batch:
@@ -31,8 +49,9 @@ def token_batch(items: Sequence[Features], layout: Layout) -> Batch:
     rows, tokens = tuple(item.row for item in items), sum(map(len, items))
     asked = all(item.target is not None for item in items)
     if layout.packed:
-        targets = torch.tensor([[target for item in items for target in item.target]]) if asked else None
-        return Batch(packed(items), targets, rows, tokens, tuple(map(len, items)))
+        shared = shared_beginning(items) if layout.shares else 0
+        targets = torch.tensor([[IGNORED] * shared + [target for item in items for target in item.target[shared:]]]) if asked else None
+        return Batch(packed(items, shared), targets, rows, tokens, tuple(len(item) - shared for item in items), shared)
     targets = _filled([item.target for item in items], IGNORED) if asked else None
     return Batch(padded(items, layout.pad_id), targets, rows, tokens)
 
@@ -41,7 +60,8 @@ def row_of_each_position(batch: Batch) -> Tensor:
     """Return for each position of the flattened batch the number of its row."""
     ids = batch.inputs["input_ids"]
     if batch.lengths is not None:
-        return torch.repeat_interleave(torch.arange(len(batch.lengths)), torch.tensor(batch.lengths)).to(ids.device)
+        own = torch.repeat_interleave(torch.arange(len(batch.lengths)), torch.tensor(batch.lengths))
+        return torch.cat([torch.zeros(batch.shared, dtype=own.dtype), own]).to(ids.device)  # nothing is asked at a shared position
     return torch.arange(len(ids), device=ids.device).repeat_interleave(ids.shape[1])
 
 

@@ -15,6 +15,9 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor
 from torch.nn import Linear, Module
 
+MERGE_FROM = 2
+"""In fp32 the product with weight plus update is taken from this share of a row per output on: 1 for every 2 outputs."""
+
 
 class LowRankLinear(LoraLinear):  # type: ignore[misc]
     """PEFT's LoRA layer with another forward."""
@@ -63,19 +66,22 @@ class _LowRank(torch.autograd.Function):
         ctx.dtypes = x.dtype, down.dtype, up.dtype
         rows = x.reshape(-1, x.shape[-1]).to(dtype)
         weight, down, up, bias = weight.to(dtype), down.to(dtype), up.to(dtype), None if bias is None else bias.to(dtype)
-        narrow = rows @ down.t()
-        out = F.linear(rows, weight, bias).addmm_(narrow, up.t(), alpha=scaling)
-        ctx.save_for_backward(rows, weight, down, up, narrow)
+        if dtype == torch.float32 and len(rows) > weight.shape[0] // MERGE_FROM:
+            # the update is added to the weight, not to the activations: a pass over the smaller of the two
+            out = F.linear(rows, torch.addmm(weight, up, down, alpha=scaling), bias)
+        else:
+            out = F.linear(rows, weight, bias).addmm_(rows @ down.t(), up.t(), alpha=scaling)
+        ctx.save_for_backward(rows, weight, down, up)
         ctx.scaling, ctx.shape = scaling, x.shape
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        rows, weight, down, up, narrow = ctx.saved_tensors
+        rows, weight, down, up = ctx.saved_tensors
         gradient = gradients[0].reshape(-1, weight.shape[0]).to(weight.dtype)
         of_x, of_down, of_up = ctx.dtypes
         d_narrow = (gradient @ up).mul_(ctx.scaling)
-        d_up = (gradient.t() @ narrow).mul_(ctx.scaling).to(of_up) if ctx.needs_input_grad[4] else None
+        d_up = (gradient.t() @ (rows @ down.t())).mul_(ctx.scaling).to(of_up) if ctx.needs_input_grad[4] else None
         d_down = (d_narrow.t() @ rows).to(of_down) if ctx.needs_input_grad[3] else None
         d_x = (gradient @ weight).addmm_(d_narrow, down).view(ctx.shape).to(of_x) if ctx.needs_input_grad[0] else None
         return d_x, None, None, d_down, d_up, None, None

@@ -21,8 +21,8 @@ from torch.nn import Linear, Module
 from weitiao.core.contracts import IGNORED, Batch
 from weitiao.models import attention
 
-CHUNK = 2**24
-"""Logits that exist at a time, at most: 64 MB in fp32."""
+CHUNK = 2**23
+"""Logits that exist at a time, at most: 32 MB in fp32."""
 TOLERANCE = 1e-5
 """Largest difference between read-out and the model's own logits, relative to the largest logit (fp32)."""
 CHECKED_TOKENS = 8
@@ -143,12 +143,15 @@ class _Likelihood(torch.autograd.Function):
                     logits *= scale
                 if softcap is not None:
                     logits = logits.div_(softcap).tanh_().mul_(softcap)
-                norm = torch.logsumexp(logits, -1)
-                each[here] = norm - logits.gather(1, wanted[:, None])[:, 0]
+                said = logits.gather(1, wanted[:, None])
+                bend = (1 - (logits / softcap).square_()) if softcap is not None and any(needs) else None
+                highest = logits.amax(-1, keepdim=True)
+                d_logits = logits.sub_(highest).exp_()  # in place: a copy of the logits costs more than the arithmetic
+                total = d_logits.sum(-1, keepdim=True)
+                each[here] = (total.log() + highest - said)[:, 0]
                 if not any(needs):
                     continue
-                bend = (1 - (logits / softcap).square_()) if softcap is not None else None
-                d_logits = logits.sub_(norm[:, None]).exp_()
+                d_logits /= total
                 d_logits[torch.arange(len(wanted), device=wanted.device), wanted] -= 1
                 if bend is not None:
                     d_logits *= bend

@@ -42,6 +42,11 @@ class LanguageModeling(Task):
             raise ValueError(f"overlap: {self.overlap} is more than half of max_length={self.max_length}")
         return self
 
+    @property
+    def redraws(self) -> bool:
+        """Whether other tokens are hidden in every epoch."""
+        return self.masked
+
     # ------------------------------------------------------------ rows
 
     def read(self, record: Record, data: Source, *, labelled: bool) -> Row:

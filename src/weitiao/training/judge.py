@@ -15,6 +15,7 @@ from weitiao.core.contracts import Features, Layout, Prediction, Strategy
 from weitiao.core.events import Counted, Event, Phase
 from weitiao.evaluation import baseline, score
 from weitiao.evaluation.predict import Said, answered, outputs
+from weitiao.models.features import Known
 from weitiao.training.prepare import Encoded, Prepared
 
 
@@ -28,7 +29,7 @@ class Judge:
     strategy: Strategy
     tell: Callable[[Event], None]
 
-    def say(self, model: Module, features: list[Features], *, dtype: str) -> Said:
+    def say(self, model: Module, features: list[Features], *, dtype: str, known: Known | None = None) -> Said:
         """Return what the model says about features."""
         recipe = self.prepared.recipe
         return outputs(
@@ -40,6 +41,7 @@ class Judge:
             batch_size=recipe.evaluate.batch_size,
             dtype=dtype,
             on_batch=lambda done: self.tell(Counted(done, len(features))),
+            known=known,
         )
 
     def proof(self, model: Module) -> tuple[Tensor, list[Prediction]]:
@@ -100,10 +102,10 @@ class Judge:
         files.write_json(kept, values)
         return values
 
-    def dev(self, model: Module, *, dtype: str) -> dict[str, float]:
-        """Return the loss and every metric that applies on dev; nothing is generated."""
+    def dev(self, model: Module, *, dtype: str, known: Known | None = None) -> dict[str, float]:
+        """Return the loss and every metric that applies on dev; nothing is generated. known: what frozen layers say about dev."""
         task, rows = self.prepared.recipe.task, self.prepared.data.splits.dev
-        said = self.say(model, self.encoded.dev, dtype=dtype)
+        said = self.say(model, self.encoded.dev, dtype=dtype, known=known)
         predictions, targets = task.decode(said.values, self.encoded.dev, rows), [row.target for row in rows]
         measured = {metric.name: score.value(metric, predictions, targets) for metric in task.metrics()}
         return {"loss": float(said.loss or 0.0), **{name: value for name, value in measured.items() if value is not None}}

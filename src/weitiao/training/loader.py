@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from weitiao.core.contracts import Batch, Features, Layout, Task
+from weitiao.models.features import Known
 from weitiao.models.layout import divided
 
 BUCKET_STEPS = 50
@@ -20,14 +21,26 @@ class Loader:
     """Batches of any step, on demand. The rows of a step do not depend on how it is cut into micro-batches."""
 
     def __init__(
-        self, features: Sequence[Features], task: Task, *, layout: Layout, batch_size: int, gradient_accumulation: int, seed: int, bucketing: bool
+        self,
+        features: Sequence[Features],
+        task: Task,
+        *,
+        layout: Layout,
+        batch_size: int,
+        gradient_accumulation: int,
+        seed: int,
+        bucketing: bool,
+        known: Known | None = None,
     ) -> None:
         """features: what to train on. batch_size: rows in a micro-batch; gradient_accumulation: micro-batches in a step.
+
+        known: what frozen layers say about the features, given to every forward.
 
         Packed batches hold no padding, so rows of any length go together and only layout.most_tokens divides a step.
         """
         self.features, self.task, self.layout = features, task, layout
         self.batch_size, self.rows_per_step = batch_size, batch_size * gradient_accumulation
+        self.known = known
         self.seed, self.bucketing = seed, bucketing and not layout.packed
         self.lengths = np.array([len(feature) for feature in features])
         self.steps_per_epoch = steps_per_epoch(len(features), self.rows_per_step)
@@ -41,7 +54,11 @@ class Loader:
         layout = dataclasses.replace(self.layout, draw=epoch + 1)
         most_rows = self.rows_per_step if layout.packed else self.batch_size
         pieces = divided(self.lengths[rows].tolist(), most_rows=most_rows, most_tokens=layout.most_tokens if layout.packed else None)
-        return [self.task.collate([self.features[n] for n in rows[piece]], layout) for piece in pieces]
+        return [self._batch(rows[piece].tolist(), layout) for piece in pieces]
+
+    def _batch(self, chosen: Sequence[int], layout: Layout) -> Batch:
+        batch = self.task.collate([self.features[n] for n in chosen], layout)
+        return batch if self.known is None else self.known.attached(batch, chosen)
 
     def _epoch(self, epoch: int) -> list[np.ndarray]:
         random = np.random.default_rng([self.seed, epoch])

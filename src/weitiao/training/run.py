@@ -26,11 +26,12 @@ from weitiao.errors import Diverged, Interrupted, ResumeMismatch, TrainingError,
 from weitiao.evaluation import baseline
 from weitiao.inspect import rows as inspect_rows
 from weitiao.inspect.machine import machine
-from weitiao.models import attention, checkpointing, dropout, load, precision, readout
+from weitiao.models import allocator, attention, load, readout
 from weitiao.parallel.single import Single
 from weitiao.record import jsonl
 from weitiao.training import loop, optim, state
 from weitiao.training.judge import Judge
+from weitiao.training.levers import Levers
 from weitiao.training.loader import Loader
 from weitiao.training.plan import Facts, facts, make_plan
 from weitiao.training.prepare import encode, prepare
@@ -64,7 +65,7 @@ def run(
     began = time.monotonic()
     created = not folder.path.exists()
     try:
-        with folder.held(), Stopping() as stopping:
+        with folder.held(), Stopping() as stopping, allocator.keeping(recipe.train.keep_memory):
             try:
                 return _Run(recipe, folder, recorders, stopping, began).go()
             except KeyboardInterrupt:
@@ -107,7 +108,7 @@ class _Run:
         self.folder.failure.unlink(missing_ok=True)
         if self.plan.packing:
             attention.install(self.model)
-        layout = self.prepared.tokenizer.layout(packed=self.plan.packing, most_tokens=self.plan.pack_tokens)
+        layout = self.prepared.tokenizer.layout(packed=self.plan.packing, most_tokens=self.plan.pack_tokens, shares=self.plan.shares)
         self.judge = Judge(self.prepared, self.encoded, layout, self.strategy, self.tell)
         self.notes = [*self.plan.notes, *([loaded.note] if loaded.note else [])]
         if loaded.head_is_new and not self.recipe.task.reads_out and len(self.encoded.train) > baseline.MOST_ROWS:
@@ -125,7 +126,8 @@ class _Run:
     def _plan(self, known: Facts | None) -> Plan:
         """Return the plan: of this run so far, or made now, from facts and from what the loaded model shows of itself."""
         if known is not None:
-            made = make_plan(self.asked, replace(known, **self._shown()))
+            shown = self._shown()
+            made = make_plan(self.asked, replace(known, **{**shown, "shares": known.shares and shown.get("shares", False)}))
             self.folder.begin(self.asked, made, {**machine().as_dict(), "variables": environment.variables(("HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"))})
             return made
         held = self.folder.plan()
@@ -141,7 +143,8 @@ class _Run:
         if not task.packs or self.recipe.train.packing is False:
             return {**found, "packing": False}
         attention.install(self.model)
-        return {**found, "packing": attention.keeps_documents_apart(self.model)}
+        packing = attention.keeps_documents_apart(self.model)
+        return {**found, "packing": packing, "shares": packing and attention.shares_beginnings(self.model)}
 
     # -------------------------------------------------------- steps
 
@@ -161,13 +164,11 @@ class _Run:
         )
         method.calibrate(self.model, objective, (batch for step in range(loader.steps_per_epoch) for batch in loader.step(step)))
         self.model = method.apply(self.model)
-        if dropout.install(self.model) or plan.packing:
-            attention.install(self.model)
-        if plan.gradient_checkpointing:
-            checkpointing.enable(self.model)
-        self.cast = precision.cast_frozen(self.model, torch.bfloat16) if plan.dtype == "bf16" else {}
+        self.levers = Levers(recipe, plan, self.judge, self.strategy, self.tell, self.notes)
+        self.levers.pull(self.model, loader)
         optimizer = optim.optimizer(method.groups(self.model), recipe.train)
-        progress = state.Progress()
+        schedule = loop.Schedule(plan.learning_rate, plan.warmup_steps, plan.steps, recipe.train.schedule)
+        progress = state.Progress(train_seconds=self.levers.seconds)
         if checkpoints := state.complete(self.folder.state):
             progress = state.restore(checkpoints[-1], self.model, optimizer, self.strategy)
         log = jsonl.Jsonl(self.folder.log, keep_to_step=progress.step)
@@ -175,22 +176,22 @@ class _Run:
         try:
             self.tell(Begun(progress.step, plan.steps, str(self.folder.path)))
             if not progress.stopped_early:
-                self._steps(objective, loader, optimizer, progress)
+                self._steps(objective, loader, optimizer, schedule, progress)
+            self.levers.stand(progress.best_step or progress.step, optimizer, schedule)
             if progress.best_step is not None:
                 state.restore_best(self.folder.state, progress.best_step, self.model, self.strategy)
                 self._check_best(progress)
-            precision.put_back(self.model, self.cast)
+            self.levers.release(self.model)
             self.tell(Ended(progress.step, progress.stopped_early, progress.best_step))
         finally:
             log.close()
             self.recorders.remove(log)
         return progress
 
-    def _steps(self, objective: Any, loader: Loader, optimizer: torch.optim.Optimizer, progress: state.Progress) -> None:
+    def _steps(self, objective: Any, loader: Loader, optimizer: torch.optim.Optimizer, schedule: loop.Schedule, progress: state.Progress) -> None:
         plan, train = self.plan, self.recipe.train
         every = max(1, min(25, plan.steps // _TOLD))
         pending: list[loop.Done] = []
-        schedule = loop.Schedule(plan.learning_rate, plan.warmup_steps, plan.steps, train.schedule)
         taken = loop.steps(
             self.model,
             objective,
@@ -216,6 +217,7 @@ class _Run:
             if last or self.stopping.asked or done.step % every == 0:
                 self._report(pending, loader, progress)
             if plan.best is not None and (last or done.step % plan.evaluate_every == 0):
+                self.levers.stand(done.step, optimizer, schedule)
                 self._judge(progress, last)
             if last or progress.stopped_early or self.stopping.asked or done.step % plan.save_every == 0:
                 self._save(progress, optimizer)
@@ -244,7 +246,7 @@ class _Run:
     def _judge(self, progress: state.Progress, last: bool) -> None:
         """Score dev, keep the weights if they are the best so far, and decide whether to stop early."""
         assert self.plan.best is not None
-        scores = self.judge.dev(self.model, dtype=self.plan.dtype)
+        scores = self.judge.dev(self.model, dtype=self.plan.dtype, known=self.levers.known_dev)
         value = scores[self.plan.best]
         better = progress.best_value is None or (value > progress.best_value if self._higher_is_better() else value < progress.best_value)
         if better:
@@ -262,7 +264,7 @@ class _Run:
     def _check_best(self, progress: state.Progress) -> None:
         """Measure the restored weights again: they must score what they scored when they were kept."""
         assert self.plan.best is not None and progress.best_value is not None
-        value = self.judge.dev(self.model, dtype=self.plan.dtype)[self.plan.best]
+        value = self.judge.dev(self.model, dtype=self.plan.dtype, known=self.levers.known_dev)[self.plan.best]
         if abs(value - progress.best_value) > 1e-5 * max(1.0, abs(progress.best_value)):
             raise TrainingError(
                 f"the best weights (step {progress.best_step}) scored {self.plan.best} {progress.best_value:.6f} and score {value:.6f} after being read back.",

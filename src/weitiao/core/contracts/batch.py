@@ -42,6 +42,8 @@ class Layout:
     """Whether rows stand one behind the other in one line without padding, each seeing only itself; else padded at the end."""
     most_tokens: int | None = None
     """Tokens of a packed batch, at most (a longer row stands alone)."""
+    shares: bool = False
+    """Whether tokens that all rows of a packed batch begin with, and at which nothing is asked, stand there once."""
     mask_id: int | None = None
     """The token that hides another, for masked language models."""
     vocabulary: int = 0
@@ -60,9 +62,11 @@ class Batch:
     """One value per row, or one per position, in the shape of the inputs."""
     rows: tuple[str, ...]
     tokens: int
-    """Real tokens: padding is not counted."""
+    """Real tokens of the rows: padding is not counted, shared beginnings are, once for every row."""
     lengths: tuple[int, ...] | None = None
-    """Tokens of each row where packed; None where padded."""
+    """Tokens of each row where packed, shared ones not counted; None where padded."""
+    shared: int = 0
+    """Tokens at the beginning of a packed batch that every row begins with: they stand there once, before the rows' own."""
 
     def to(self, device: Any) -> Batch:
         """Return the batch on a device."""
@@ -72,6 +76,7 @@ class Batch:
             self.rows,
             self.tokens,
             self.lengths,
+            self.shared,
         )
 
 

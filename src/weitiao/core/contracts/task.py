@@ -109,6 +109,11 @@ class Task(Component):
     reads_out: ClassVar[bool] = False
     """Whether the objective is the likelihood of tokens, read out of the hidden states of labelled positions."""
 
+    @property
+    def redraws(self) -> bool:
+        """Whether a row's tokens differ from epoch to epoch, such as masked ones: then nothing said about them can be kept."""
+        return False
+
     # ------------------------------------------------------------ rows
 
     @abstractmethod

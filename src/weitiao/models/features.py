@@ -1,0 +1,292 @@
+"""What frozen layers say about rows: computed once, kept on disk, handed to every later forward.
+
+Below the first layer that trains nothing changes from step to step, so its output for a row is always the same: the second
+epoch needs none of it computed again, nor does another run on the same rows. A forward that is given the states under
+`frozen_states` goes past those layers; one without them runs as ever. Valid only where nothing below is random: dropout
+must be off there (`Method.training_mode`), and rows must be the same tokens in every epoch (`Task.redraws`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+from torch.nn import Module
+
+from weitiao.core import environment, files
+from weitiao.core.contracts import Batch, Features, Layout, Strategy, Task
+from weitiao.core.version import __version__
+from weitiao.errors import NoTargets
+from weitiao.models import precision, readout
+from weitiao.models.anatomy import anatomy
+from weitiao.models.dropout import is_random
+from weitiao.models.layout import divided
+
+GIVEN = "frozen_states"
+"""Name under which a forward is given what the frozen layers say."""
+TOKENS = 4096
+"""Tokens of a forward in which the states are computed, at most."""
+CHECKED_ROWS = 4
+TOLERANCE = 1e-4
+"""Largest difference of hidden states with and without the cache, relative to the largest (in the precision of the run)."""
+MOST_OF_THE_DISK = 0.25
+"""Share of the free disk that states may take."""
+KEPT_BYTES = 8 * 2**30
+"""Size of all states in the cache, at most, before the oldest go."""
+
+
+class Prefix:
+    """The frozen beginning of a model, and the way past it."""
+
+    def __init__(self, model: Module, task: Task, *, layout: Layout, strategy: Strategy, dtype: str) -> None:
+        """The model must be in its mode for training steps; dtype: the precision of the run's products."""
+        self.model, self.task, self.layout, self.strategy, self.dtype = model, task, layout, strategy, dtype
+        self.layers, self.pooled = prefix(model)
+        self._given: Tensor | None = None
+        self._taken: Tensor | None = None
+        self._taking = False
+        stack: Any = model.get_submodule(anatomy(model).stack)
+        for number, layer in enumerate(stack):
+            self._pass(layer, number)
+        if self.pooled:
+            self._pass(_body(model).pooler, len(stack))
+        for module in {id(m): m for m in (model, _body(model))}.values():
+            module.register_forward_pre_hook(self._receive, with_kwargs=True)
+        _body(model).register_forward_hook(self._forget, always_call=True)
+
+    # ------------------------------------------------------------ the way past
+
+    def _pass(self, module: Any, number: int) -> None:
+        """Let a module hand on its input where the states above it are given; names and parameters stay."""
+        own = module.forward
+        slot = number == (len(anatomy(self.model).layers) if self.pooled else self.layers - 1)
+
+        def forward(module: Module, *args: Any, **kwargs: Any) -> Any:
+            if self._given is not None and number < self.layers + self.pooled:
+                hidden = args[0] if args else kwargs["hidden_states"]
+                return self._given.to(hidden.dtype) if slot else hidden
+            if self._taking and not slot and number >= self.layers:
+                return args[0] if args else kwargs["hidden_states"]
+            found = own(*args, **kwargs)
+            if self._taking and slot:
+                if not isinstance(found, Tensor):
+                    raise TypeError(f"{type(module).__name__} returns {type(found).__name__}")
+                self._taken = found
+            return found
+
+        module.forward = MethodType(forward, module)
+
+    def _receive(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if GIVEN in kwargs:
+            self._given = kwargs.pop(GIVEN)
+        return args, kwargs
+
+    def _forget(self, module: Module, args: tuple[Any, ...], output: Any) -> None:
+        self._given = None
+
+    def _of(self, batch: Batch) -> Tensor:
+        """Return what the frozen part says about a batch, (rows, longest, width), (1, tokens, width) or (rows, width)."""
+        self._taking, self._taken = True, None
+        try:
+            readout.hidden_states(self.model, batch)
+        finally:
+            self._taking = False
+        if self._taken is None:
+            raise TypeError("the frozen layers were not called")
+        return self._taken
+
+    # ------------------------------------------------------------ computing and keeping
+
+    def works(self, features: Sequence[Features]) -> bool:
+        """Tell whether the model says the same with and without given states, tried on a few rows."""
+        few = sorted(range(len(features)), key=lambda n: len(features[n]))[:: max(1, len(features) // CHECKED_ROWS)][:CHECKED_ROWS]
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode(), precision.autocast(self.dtype, self.strategy.device):
+                batch = self._batch(features, few)
+                expected = _last(self.model, batch, pooled=self.pooled)
+                states = _rows(self._of(batch).float().cpu(), batch, pooled=self.pooled)
+                again = Known(states, self.pooled).attached(self._batch(features, few), range(len(few)))
+                found = _last(self.model, again.to(self.strategy.device), pooled=self.pooled)
+            return bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())
+        except (TypeError, RuntimeError, KeyError, AttributeError, IndexError, ValueError):
+            return False
+        finally:
+            self._given = None
+            self.model.train(was_training)
+
+    def known(self, features: Sequence[Features], *, on_batch: Callable[[int], None] | None = None) -> Known:
+        """Return the states of all features, from the cache if they are there, else computed and put there.
+
+        Raises OSError where the cache cannot be written. on_batch gets the number of features done.
+        """
+        lengths = [1 if self.pooled else len(feature) for feature in features]
+        folder = environment.cache_folder() / "states" / self._fingerprint(features)
+        if not files.is_complete(folder):
+            with files.folder_being_written(folder) as new:
+                self._compute(_reserved(new / "states.npy", (sum(lengths), self._width)), features, lengths, on_batch)
+            _make_room(folder)
+        os.utime(folder)
+        return Known(_split(np.load(folder / "states.npy", mmap_mode="r"), lengths), self.pooled)
+
+    @property
+    def _width(self) -> int:
+        config: Any = self.model.config
+        return int(config.get_text_config().hidden_size)
+
+    def _batch(self, features: Sequence[Features], chosen: Sequence[int]) -> Batch:
+        return self.task.collate([features[n] for n in chosen], self.layout).to(self.strategy.device)
+
+    def _compute(self, values: np.ndarray, features: Sequence[Features], lengths: Sequence[int], on_batch: Callable[[int], None] | None) -> None:
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        order = sorted(range(len(features)), key=lambda n: -len(features[n]))
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.inference_mode(), precision.autocast(self.dtype, self.strategy.device):
+                for piece in divided([len(features[n]) for n in order], most_rows=len(order), most_tokens=TOKENS):
+                    chosen = order[piece]
+                    batch = self._batch(features, chosen)
+                    for n, state in zip(chosen, _rows(self._of(batch).float().cpu(), batch, pooled=self.pooled), strict=True):
+                        values[starts[n] : starts[n + 1]] = state.numpy()
+                    if on_batch is not None:
+                        on_batch(piece.stop)
+        finally:
+            self.model.train(was_training)
+
+    def _fingerprint(self, features: Sequence[Features]) -> str:
+        """Return a name for the states: of the weights they come from, of the tokens, and of what else makes their bits."""
+        config: Any = self.model.config
+        said = {"layers": self.layers, "pooled": self.pooled, "dtype": self.dtype, "packed": self.layout.packed, "configuration": config.to_dict()}
+        said |= {"weitiao": __version__, "torch": torch.__version__, "transformers": transformers.__version__, "format": 1}
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
+        parts = anatomy(self.model)
+        below = {*parts.embeddings, *(name for layer in parts.layers[: self.layers] for name in layer), *(parts.head if self.pooled else ())}
+        for name, parameter in self.model.named_parameters():
+            if name in below and not parameter.requires_grad:
+                digest.update(name.encode() + parameter.detach().float().cpu().contiguous().numpy().tobytes())
+        for feature in features:
+            digest.update(np.asarray(feature.input_ids, dtype=np.int64).tobytes() + b"|")
+        return digest.hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class Known:
+    """States of features, in their order."""
+
+    states: Sequence[Any]
+    """Of each feature (its tokens, width), or (1, width) where pooled."""
+    pooled: bool
+
+    def attached(self, batch: Batch, chosen: Sequence[int]) -> Batch:
+        """Return the batch of the chosen features with their states among its inputs."""
+        parts = [torch.tensor(np.asarray(self.states[n])) for n in chosen]
+        if self.pooled or batch.lengths is not None:
+            together = torch.cat(parts)
+            states = together if self.pooled else together[None]
+        else:
+            rows, longest = batch.inputs["input_ids"].shape
+            states = parts[0].new_zeros((rows, longest, parts[0].shape[-1]))
+            for n, part in enumerate(parts):
+                states[n, : len(part)] = part
+        batch.inputs[GIVEN] = states
+        return batch
+
+
+def prefix(model: Module) -> tuple[int, bool]:
+    """Return how many layers from the input up are frozen, nothing below them training and nothing in them random, and whether the pooler is too.
+
+    The model must be in its mode for training steps. (0, False) where there is nothing to keep.
+    """
+    config: Any = model.config
+    body = _body(model)
+    try:
+        parts = anatomy(model)
+    except NoTargets:
+        return 0, False
+    learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    below = [model.get_submodule(name) for name in parts.embedding_modules]
+    if body is None or getattr(config, "is_encoder_decoder", False) or learns & set(parts.embeddings) or any(map(is_random, below)):
+        return 0, False
+    stack: Any = model.get_submodule(parts.stack)
+    layers = 0
+    for layer, names in zip(stack, parts.layers, strict=True):
+        if learns & set(names) or is_random(layer):
+            break
+        layers += 1
+    pooler = getattr(body, "pooler", None)
+    whole = layers == len(parts.layers) and isinstance(pooler, Module) and not any(p.requires_grad for p in pooler.parameters()) and not is_random(pooler)
+    return layers, whole
+
+
+def _body(model: Module) -> Any:
+    return getattr(model, str(model.base_model_prefix), None)
+
+
+def _last(model: Module, batch: Batch, *, pooled: bool) -> Tensor:
+    """Return what comes out of the body: hidden states, or the pooler's output, where there is no padding."""
+    if pooled:
+        found: Tensor = _body(model)(**batch.inputs).pooler_output
+        return found.float()
+    states = readout.hidden_states(model, batch).float()
+    return states[0] if batch.lengths is not None else states[batch.inputs["attention_mask"].bool()]
+
+
+def _rows(states: Tensor, batch: Batch, *, pooled: bool) -> list[Tensor]:
+    """Return the states of each row, padding left out."""
+    if pooled:
+        return [row[None] for row in states]
+    if batch.lengths is not None:
+        return list(torch.split(states[0], list(batch.lengths)))
+    return [row[:length] for row, length in zip(states, batch.inputs["attention_mask"].sum(1).tolist(), strict=True)]
+
+
+def _split(values: np.ndarray, lengths: Sequence[int]) -> Sequence[np.ndarray]:
+    ends = np.cumsum(lengths)
+    return [values[end - length : end] for end, length in zip(ends.tolist(), lengths, strict=True)]
+
+
+def size(tokens: int, width: int) -> int:
+    """Return the bytes that states take."""
+    return 4 * tokens * width
+
+
+def fits(needed: int) -> bool:
+    """Tell whether the cache's disk has room for states of so many bytes."""
+    folder = environment.cache_folder()
+    while not folder.exists():
+        folder = folder.parent
+    return needed <= min(KEPT_BYTES, MOST_OF_THE_DISK * shutil.disk_usage(folder).free)
+
+
+def _reserved(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Return an array on the disk whose room is certain: writing to a mapped file on a full disk would kill the process."""
+    values: np.ndarray = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return values
+
+
+def _make_room(newest: Path) -> None:
+    """Remove the states that were not used for longest until all take at most KEPT_BYTES."""
+    entries = sorted((p for p in newest.parent.iterdir() if files.is_complete(p)), key=lambda p: -p.stat().st_mtime)
+    taken = 0
+    for entry in entries:
+        taken += sum(p.stat().st_size for p in entry.iterdir())
+        if taken > KEPT_BYTES and entry != newest:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(entry)

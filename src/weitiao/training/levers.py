@@ -1,0 +1,88 @@
+"""The model as it is while it trains: faster and smaller, with the same losses, and itself again afterwards.
+
+Each lever is decided by the plan and can be switched off by a setting of `train`; the tests compare losses with every one
+of them on and off.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.nn import Module
+
+from weitiao.core.contracts import Strategy
+from weitiao.core.events import Counted, Event, Phase
+from weitiao.core.plan import Plan
+from weitiao.core.recipe import Recipe
+from weitiao.models import attention, checkpointing, dropout, features, precision, vocabulary
+from weitiao.training.judge import Judge
+from weitiao.training.loader import Loader
+from weitiao.training.loop import Schedule
+
+
+@dataclass
+class Levers:
+    """What was changed about a model for training, and what is known because of it."""
+
+    recipe: Recipe
+    plan: Plan
+    judge: Judge
+    strategy: Strategy
+    tell: Callable[[Event], None]
+    notes: list[str]
+    """Sentences for the report, added to."""
+    seconds: float = 0.0
+    """Time taken so far: it is training time."""
+    known_dev: features.Known | None = None
+    """What frozen layers say about dev."""
+    _cast: dict[str, Any] = field(default_factory=dict)
+    _words: vocabulary.SmallEmbedding | None = None
+
+    def pull(self, model: Module, loader: Loader) -> None:
+        """Change a model to which the method was applied, before its optimizer is made."""
+        plan = self.plan
+        if dropout.install(model) or plan.packing:
+            attention.install(model)
+        if plan.gradient_checkpointing:
+            checkpointing.enable(model)
+        if plan.cached_layers:
+            began = time.perf_counter()
+            self._keep_states(model, loader)
+            self.seconds += time.perf_counter() - began
+        if plan.trained_words is not None:
+            self._words = vocabulary.shrink(model, {token for feature in loader.features for token in feature.input_ids} | {loader.layout.pad_id})
+        if plan.dtype == "bf16":
+            self._cast = precision.cast_frozen(model, torch.bfloat16)
+
+    def stand(self, step: int, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
+        """Bring what follows from the number of steps up to date, before the model is evaluated."""
+        if self._words is None:
+            return
+        (group,) = (group for group in optimizer.param_groups if any(p is self._words.weight for p in group["params"]))
+        vocabulary.fade(self._words, (schedule.at(n) * group["scale"] for n in range(step)), group["weight_decay"])
+
+    def release(self, model: Module) -> None:
+        """Make the model what it was, with what it learnt."""
+        if self._words is not None:
+            vocabulary.grow(self._words)
+            self._words = None
+        precision.put_back(model, self._cast)
+
+    def _keep_states(self, model: Module, loader: Loader) -> None:
+        """Compute what the frozen layers say about train and dev, or read it back."""
+        self.recipe.method.training_mode(model)
+        train, dev = loader.features, self.judge.encoded.dev if self.plan.best is not None else []
+        frozen = features.Prefix(model, self.recipe.task, layout=loader.layout, strategy=self.strategy, dtype=self.plan.dtype)
+        if not frozen.works(train):
+            self.notes.append("train.cache_features: this model does not say the same with kept states, so every layer is computed at every step.")
+            return
+        self.tell(Phase(f"computing what the {frozen.layers} frozen layers say"))
+        try:
+            loader.known = frozen.known(train, on_batch=lambda done: self.tell(Counted(done, len(train))))
+            self.known_dev = frozen.known(dev) if dev else None
+        except OSError as error:
+            self.notes.append(f"train.cache_features: the states could not be kept ({error.strerror or error}), so every layer is computed at every step.")
