@@ -9,13 +9,17 @@ from typing import Any
 import transformers
 from torch.nn import Module
 
+from weitiao.core import fingerprint
 from weitiao.core.contracts import Layout
 from weitiao.core.rows import Turn
 from weitiao.errors import ModelError, NoPadToken
 from weitiao.models import templates
 from weitiao.models.families import POSITIONS_BEHIND_PADDING
 from weitiao.models.load import _quiet, _translated
-from weitiao.models.locate import Located, check_tokenizer
+from weitiao.models.locate import Located, cached, check_tokenizer
+
+_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx")
+"""Endings of files from which no tokenizer reads."""
 
 _NO_LIMIT = 1_000_000
 """Tokenizers without a limit report a huge `model_max_length`."""
@@ -30,6 +34,7 @@ class Tokenizer:
         Raises NotFound where there is none, NoPadToken where nothing can pad.
         """
         check_tokenizer(located)
+        self._located = located
         with _translated(located), _quiet():
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(located.place, trust_remote_code=False)
         if self.tokenizer.pad_token is None:
@@ -82,6 +87,21 @@ class Tokenizer:
         """Return the text of ids, with special tokens only where asked for."""
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False)
         return text
+
+    def identity(self) -> Any:
+        """Return what decides the ids of every text and conversation, as JSON; None where chance or unknown files have a say."""
+        folder = Path(self._located.place) if self._located.local else cached(self._located.place)
+        model = getattr(getattr(self.tokenizer, "backend_tokenizer", None), "model", None)
+        if folder is None or getattr(model, "dropout", None) or getattr(self.tokenizer, "sp_model_kwargs", None):
+            return None
+        read = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix not in _WEIGHTS)
+        return {
+            "class": type(self.tokenizer).__name__,
+            "files": {path.name: fingerprint.of_file(path) for path in read},
+            "template": self.tokenizer.chat_template,
+            "ids": [self.pad_id, self.begin_id, self.end_id, self.mask_id, sorted(self.special_ids), self.vocabulary],
+            "longest": self.longest,
+        }
 
     def layout(self, **settings: Any) -> Layout:
         """Return how features become batches for this tokenizer."""

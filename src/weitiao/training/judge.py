@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class Judge:
     strategy: Strategy
     tell: Callable[[Event], None]
 
-    def say(self, model: Module, features: list[Features], *, dtype: str) -> Said:
+    def say(self, model: Module, features: Sequence[Features], *, dtype: str) -> Said:
         """Return what the model says about features."""
         recipe = self.prepared.recipe
         return outputs(
