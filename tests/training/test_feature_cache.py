@@ -149,11 +149,11 @@ def test_what_features_follow_from_is_in_their_name(recipe: dict[str, Any], call
 def test_ids_turns_template_version_and_code_are_in_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_language.build(tmp_path / "model", "llama")
 
-    def name(rows: list[Any], **settings: Any) -> str | None:
+    def name(rows: list[Any], **settings: Any) -> tuple[str | None, str]:
         (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
         data = {"name": "json", "train": str(tmp_path / "rows.json"), "id": "id"}
         made = prepare.prepare(Recipe.load({"model": str(model), "data": data, "task": {"name": "chat", "max_length": 64, **settings}}))
-        return feature_cache.key(made.recipe.task, made.tokenizer, made.data.fingerprints["train"])
+        return feature_cache.basis(made.recipe.task, made.tokenizer), made.data.fingerprints["train"]
 
     rows = [{"id": n, **row} for n, row in enumerate(tiny_language.dialogues(60))]
     names = {name(rows)}
@@ -167,7 +167,7 @@ def test_ids_turns_template_version_and_code_are_in_the_name(tmp_path: Path, mon
     names.add(name(rows))
     monkeypatch.setattr(feature_cache, "_code", lambda kind: ["other"])
     names.add(name(rows))
-    assert len(names) == 9 and None not in names
+    assert len(names) == 9 and all(basis is not None for basis, _ in names)
 
 
 def test_a_task_that_does_not_say_so_of_itself_is_not_kept(recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,11 +178,10 @@ def test_a_task_that_does_not_say_so_of_itself_is_not_kept(recipe: dict[str, Any
     import moody  # type: ignore[import-not-found]
 
     made = prepare.prepare(Recipe.load(recipe))
-    rows = made.data.fingerprints["train"]
-    assert feature_cache.key(made.recipe.task, made.tokenizer, rows) is not None
-    assert feature_cache.key(moody.Moody(), made.tokenizer, rows) is None
+    assert feature_cache.basis(made.recipe.task, made.tokenizer) is not None
+    assert feature_cache.basis(moody.Moody(), made.tokenizer) is None
     monkeypatch.setattr(TextClassification, "keeps_features", False)
-    assert feature_cache.key(made.recipe.task, made.tokenizer, rows) is None
+    assert feature_cache.basis(made.recipe.task, made.tokenizer) is None
 
 
 def test_a_tokenizer_that_draws_is_not_kept(tmp_path: Path) -> None:

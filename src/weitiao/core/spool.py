@@ -51,7 +51,7 @@ class SpooledRows(Sequence[Row]):
 
     def chosen(self, numbers: Iterable[int]) -> SpooledRows:
         """Return the rows at these positions."""
-        return SpooledRows(self._spool, array("I", [self._numbers[n] for n in numbers]))
+        return SpooledRows(self._spool, array("I", (self._numbers[n] for n in numbers)))
 
 
 class _Spool:
@@ -78,7 +78,7 @@ class _Spool:
         """Write the block that is begun; only the last one may be smaller than the others."""
         if self._waiting:
             block = b"\n".join(self._waiting)
-            with _told():
+            with disk_told("the rows"):
                 self._file.write(block)
             self._starts.append(self._starts[-1] + len(block))
             self._waiting = []
@@ -86,7 +86,7 @@ class _Spool:
     def end(self) -> None:
         """Write what is left: from now on rows are only read."""
         self.flush()
-        with _told():
+        with disk_told("the rows"):
             self._file.flush()
 
     def rows(self, numbers: Iterable[int]) -> Iterator[Row]:
@@ -187,17 +187,17 @@ def _unnamed() -> IO[bytes]:
         folder.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryFile(dir=folder)
     except OSError:
-        with _told():
+        with disk_told("the rows"):
             return tempfile.TemporaryFile()
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Turn a full disk and the like into one sentence."""
+def disk_told(what: str) -> Iterator[None]:
+    """Turn a full disk and the like into one sentence. what: what is being written."""
     try:
         yield
     except OSError as error:
         raise MachineError(
-            f"the rows cannot be written to a temporary file: {error.strerror or error}.",
+            f"{what} cannot be written to a temporary file: {error.strerror or error}.",
             hint=f"Make room in {environment.cache_folder()}, or set HF_HOME to a folder with room that you may write to.",
         ) from None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -23,25 +25,24 @@ def take_share(rows: Sequence[Row], share: float, *, salt: str, stratum: Callabl
     order of the file does not matter. A stratum of n rows gives floor or ceiling of share x n, whichever its name's
     hash says, so that many small strata together give their share too; at least one row always stays.
     """
-    hashes, codes, strata = bytearray(), array("I"), dict[str, int]()
-    for row in rows:
+    hashes, strata = bytearray(), defaultdict[str, array](partial(array, "I"))
+    for n, row in enumerate(rows):
         hashes += key_of(row.text, salt)
-        codes.append(strata.setdefault(stratum(row), len(strata)))
-    keys, code = as_keys(hashes), np.frombuffer(codes, dtype=np.uintc)
+        strata[stratum(row)].append(n)
+    keys = as_keys(hashes)
     taken = [np.empty(0, keys.dtype)]
-    for name in sorted(strata):
-        texts, copies = np.unique(keys[code == strata[name]], return_counts=True)  # in the order of the hashes
-        rows_here = int(copies.sum())
+    for name, members in strata.items():
+        texts, copies = np.unique(keys[np.frombuffer(members, dtype=np.uintc)], return_counts=True)  # in the order of the hashes
         chance = int(fingerprint.of_text(salt + name)[:8], 16) / 2**32
-        taken.append(texts[_within(copies.tolist(), min(int(share * rows_here + chance), rows_here - 1))])
+        taken.append(texts[_within(copies.tolist(), min(int(share * len(members) + chance), len(members) - 1))])
     aside = np.isin(keys, np.concatenate(taken))
-    return chosen(rows, np.flatnonzero(~aside).tolist()), chosen(rows, np.flatnonzero(aside).tolist())
+    return chosen(rows, np.flatnonzero(~aside)), chosen(rows, np.flatnonzero(aside))
 
 
 def first_by_hash(rows: Sequence[Row], most: int) -> Sequence[Row]:
     """Return the `most` rows whose texts have the lowest hashes, in their order: always the same ones."""
     order = np.argsort(as_keys(b"".join(key_of(row.text) for row in rows)), kind="stable")
-    return chosen(rows, np.sort(order[:most]).tolist())
+    return chosen(rows, np.sort(order[:most]))
 
 
 def key_of(text: str, salt: str = "") -> bytes:

@@ -28,11 +28,11 @@ _STALE_SECONDS = 86_400.0
 _COLUMNS, _FACTS = "features.bin", "facts.json"
 
 
-def key(task: Task, tokenizer: tokens.Tokenizer, rows: str) -> str | None:
-    """Return the name under which the features of rows are kept; None where they must not be.
+def basis(task: Task, tokenizer: tokens.Tokenizer) -> str | None:
+    """Return a hash of what features follow from besides rows; None where they must not be kept.
 
-    rows: a hash of ids, texts, turns and targets. The rest of what features follow from is the task's settings, the
-    tokenizer, and the code of both; a task that does not say `keeps_features` of itself may depend on more.
+    That is the task's settings, the tokenizer, and the code of both; a task that does not say `keeps_features` of
+    itself may depend on more.
     """
     own, code = tokenizer.identity(), _code(type(task))
     if own is None or code is None or vars(type(task)).get("keeps_features") is not True:
@@ -46,20 +46,19 @@ def key(task: Task, tokenizer: tokens.Tokenizer, rows: str) -> str | None:
             "code": code,
             "task": task.settings(),
             "tokenizer": own,
-            "rows": rows,
         }
     )
 
 
-def features_of(name: str | None, make: Callable[[], Builder]) -> FeatureTable:
-    """Return the features of this name from the cache, or make and keep them; None is never kept.
+def features_of(basis: str | None, rows: str, make: Callable[[], Builder]) -> FeatureTable:
+    """Return features from the cache, or make and keep them; those without a basis are never kept.
 
-    Two processes that ask for the same features make them once: the second waits. An entry that is damaged is made
-    again; where the cache cannot be written, features stay in memory.
+    rows: a hash of their ids, texts, turns and targets. Two processes that ask for the same features make them once: the
+    second waits. An entry that is damaged is made again; where the cache cannot be written, features stay in memory.
     """
-    if name is None:
+    if basis is None:
         return make().table()
-    entry = environment.features_folder() / name[:32]
+    entry = environment.features_folder() / fingerprint.of_texts((basis, rows))[:32]
     if (found := _found(entry)) is not None:
         return found
     with contextlib.ExitStack() as stack:

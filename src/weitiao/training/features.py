@@ -14,6 +14,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from weitiao.core import spool
 from weitiao.core.contracts import Features
 
 _TYPES = {
@@ -122,8 +123,9 @@ class Builder:
             self._end(part, "id_ends", len(id))
             targets.append(feature.target)
         self._add_targets(targets, part)
-        for name, values in part.items():
-            self._files[name].write(values)
+        with spool.disk_told("token ids"):
+            for name, values in part.items():
+                self._files[name].write(values)
         self.count += len(targets)
 
     def table(self) -> FeatureTable:
@@ -165,7 +167,8 @@ class Builder:
                 self._give_up()
             else:
                 self._flushed += len(values)
-                self._files["targets"].write(values)
+                with spool.disk_told("token ids"):
+                    self._files["targets"].write(values)
         elif self._target == "none" and any(target is not None for target in targets):
             self._give_up()
         if self._target == "objects":

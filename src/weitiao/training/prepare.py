@@ -26,8 +26,8 @@ NAMED = 3
 """Rows left out that are named."""
 PART_ROWS = 8192
 """Rows that are encoded together, at most: progress is told and Ctrl-C is heard between parts."""
-PART_CHARACTERS = 8_000_000
-"""Characters of the rows that are encoded together, about, at most."""
+PART_CHARACTERS = 2_000_000
+"""Characters of the rows that are encoded together, about, at most: while they are, each takes about 40 bytes."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,14 @@ def encode(prepared: Prepared, tell: Callable[[Event], None] = lambda event: Non
     features: dict[str, FeatureTable] = {}
     left_out: dict[str, dict[str, Any]] = {}
     divided: dict[str, dict[str, int]] = {}
+    basis = feature_cache.basis(task, tokenizer) if prepared.recipe.data.cache else None
     progress = _Progress(tell, sum(map(len, splits.values())))
     for name, rows in splits.items():
-        known = feature_cache.key(task, tokenizer, data.fingerprints[name]) if prepared.recipe.data.cache else None
-        features[name] = table = feature_cache.features_of(known, partial(_encoded, rows, task, tokenizer, progress))
+        make = partial(_encoded, rows, task, tokenizer, progress)
+        features[name] = table = feature_cache.features_of(basis, data.fingerprints[name], make)
         progress.reach(len(rows))
         windows = np.bincount(table.numbers[table.numbers >= 0], minlength=len(rows))
-        kept[name] = rows if windows.all() else spool.chosen(rows, np.flatnonzero(windows).tolist())
+        kept[name] = rows if windows.all() else spool.chosen(rows, np.flatnonzero(windows))
         if rows and not kept[name]:
             raise EmptySplit(
                 f"no {name} row fits: all {len(rows)} are left out at task.max_length={task.max_length}.", hint="Raise task.max_length, or look at the rows."
