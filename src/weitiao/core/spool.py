@@ -95,7 +95,7 @@ class _Spool:
             lines = self._lines(block)
             wanted = b",".join([lines[n % _BLOCK] for n in members])
             for id, text, place, target, turns in json.loads(b"[" + wanted + b"]"):
-                yield Row(id, text, _unpacked(target), place, tuple(Turn(role, content) for role, content in turns))
+                yield Row(id, text, _unpacked(target), place, tuple([Turn(role, content) for role, content in turns]) if turns else ())
 
     def _lines(self, block: int) -> list[bytes]:
         with self._lock:

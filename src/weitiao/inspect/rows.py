@@ -125,7 +125,7 @@ def _hashed(splits: Mapping[str, Sequence[Row]]) -> _Hashed:
         for row in rows:
             said = fingerprint.framed((row.id, row.text, repr(row.target), *_said(row)))
             whole.update(said)
-            digest.update(said)
+            digest.update(len(said).to_bytes(8, "little") + said)  # turns of one row are never taken for the next row
             keys += key_of(row.text)
         apart[name], texts[name] = digest.hexdigest(), as_keys(keys)
     return _Hashed(whole.hexdigest(), apart, texts)

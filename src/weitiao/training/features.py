@@ -93,14 +93,13 @@ class Builder:
     def __init__(self) -> None:
         self._files = {name: tempfile.SpooledTemporaryFile(max_size=_HELD) for name in _TYPES}  # noqa: SIM115 (closed with the builder)
         self._types = dict(_TYPES)
-        self._ends = dict.fromkeys(("token_ends", "target_ends", "id_ends"), 0)
         self._target = ""
         self._objects: list[Any] = []
         self.count = 0
-        self._flushed = 0
-        for name in self._ends:
-            self._files[name].write(array("q", [0]))
-        for file in self._files.values():
+        self._tokens = self._ids = self._targets = 0
+        for name, file in self._files.items():
+            if name.endswith("_ends"):
+                file.write(array("q", [0]))
             weakref.finalize(self, file.close)
 
     @property
@@ -111,17 +110,19 @@ class Builder:
     def add(self, features: Iterable[Features], numbers: Mapping[str, int]) -> None:
         """Append features. numbers: row id -> which row of the split it is."""
         part = {name: array(kind) for name, kind in self._types.items() if name != "targets"}
+        tokens, ids = part["tokens"], part["ids"]
         targets = []
         for feature in features:
-            id = feature.row.encode("utf-8", "surrogatepass")
-            part["tokens"].extend(feature.input_ids)
-            part["ids"].frombytes(id)
+            tokens.extend(feature.input_ids)
+            ids.frombytes(feature.row.encode("utf-8", "surrogatepass"))
+            part["token_ends"].append(self._tokens + len(tokens))
+            part["id_ends"].append(self._ids + len(ids))
             part["numbers"].append(numbers.get(feature.row, -1))
             part["cuts"].append(feature.cut)
             part["unasked"].append(feature.unasked_bytes)
-            self._end(part, "token_ends", len(feature.input_ids))
-            self._end(part, "id_ends", len(id))
             targets.append(feature.target)
+        self._tokens += len(tokens)
+        self._ids += len(ids)
         self._add_targets(targets, part)
         with spool.disk_told("token ids"):
             for name, values in part.items():
@@ -150,10 +151,6 @@ class Builder:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return {"columns": columns, "target": self._target, "bytes": at, "sha256": digest}
 
-    def _end(self, part: Mapping[str, array], name: str, size: int) -> None:
-        self._ends[name] += size
-        part[name].append(self._ends[name])
-
     def _add_targets(self, targets: list[Any], part: Mapping[str, array]) -> None:
         if targets and not self._target:
             self._begin(targets[0])
@@ -162,11 +159,11 @@ class Builder:
             try:
                 for target in targets:
                     self._append(values, target)
-                    self._end(part, "target_ends", len(values) + self._flushed - self._ends["target_ends"])
+                    part["target_ends"].append(self._targets + len(values))
             except (TypeError, OverflowError):
                 self._give_up()
             else:
-                self._flushed += len(values)
+                self._targets += len(values)
                 with spool.disk_told("token ids"):
                     self._files["targets"].write(values)
         elif self._target == "none" and any(target is not None for target in targets):
