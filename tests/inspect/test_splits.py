@@ -134,5 +134,5 @@ def test_equal_rows_have_equal_fingerprints_and_turns_are_no_rows() -> None:
         [row, Row("user", "a", "assistant"), row],
     ]
     assert len({hashed(talk, row), *(hashed(*rows) for rows in others)}) == 7
-    flat = [Row("1", "a", None), Row("user", "x", None)]
-    assert hashed(Row("1", "a", None, "", (Turn("user", "x"), Turn("None", "")))) != hashed(*flat)
+    flat = [Row("1", "a"), Row("user", "x"), Row("b", "c")]  # the same words one after the other
+    assert hashed(Row("1", "a", None, "", (Turn("user", "x"), Turn("None", "b"), Turn("c", "None")))) != hashed(*flat)
