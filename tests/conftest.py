@@ -22,6 +22,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(autouse=True)
+def own_features(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep features apart for each test: what one has tokenized, another does not find."""
+    folder = tmp_path_factory.getbasetemp() / "features" / str(abs(hash(request.node.nodeid)))
+    monkeypatch.setattr("weitiao.core.environment.features_folder", lambda: folder)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     if not SHARED.is_dir():

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weitiao.core import files, fingerprint
-from weitiao.core.rows import Record, Row, take_share, with_ids
+from weitiao.core.rows import Record, Row, with_ids
+from weitiao.inspect.splits import take_share
 
 
 def test_a_folder_counts_only_when_it_was_written_to_its_end(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 
+import tiny_language
 from tiny import FAMILIES
 from weitiao.core.contracts import Head
 from weitiao.errors import ModelError, NotFound
@@ -218,3 +219,26 @@ def test_gradients_are_clipped_to_the_norm_and_the_norm_before_is_returned() -> 
     assert Single(torch.device("cpu")).clip([parameter], 1.0) == pytest.approx(6.0)
     assert parameter.grad.norm() == pytest.approx(1.0, abs=1e-4)
     assert Single(torch.device("cpu")).clip([parameter], None) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("family", [*FAMILIES, "language llama", "language bert"])
+def test_one_pass_over_texts_gives_the_ids_of_the_tokenizers_own_call(
+    tiny: Callable[[str], Path], family: str, side: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_language.build(tmp_path / "model", family.removeprefix("language ")) if " " in family else tiny(family)
+    tokens = Tokenizer(locate.locate(str(folder)), 64)
+    tokens.tokenizer.truncation_side = side
+    special = [token for token in tokens.tokenizer.all_special_tokens if token]
+    texts = ["good", "the film was dull " * 9, " ", f"a {special[0]} b", "", "naïve 影 😀 day", "x " * 200]
+    for length in (4, 7, 64):
+        assert tokens._plain_backend
+        found = tokens.encode(texts, length)
+        own = tokens.tokenizer(texts, padding=False)["input_ids"]
+        assert [cut for _, cut in found] == [max(0, len(ids) - length) for ids in own]
+        assert [ids for ids, _ in found] == tokens.tokenizer(texts, padding=False, truncation=True, max_length=length)["input_ids"]
+        monkeypatch.setattr(tokens, "_plain_backend", False)
+        assert tokens.encode(texts, length) == found, "a tokenizer with ways of its own is asked through its own call"
+        monkeypatch.setattr(tokens, "_plain_backend", True)
+    tokens.encode(texts, 4)
+    assert tokens.tokenizer.backend_tokenizer.truncation is None, "nothing of it stays in the tokenizer that is saved"

@@ -13,6 +13,11 @@ def cache_folder() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "weitiao"
 
 
+def features_folder() -> Path:
+    """Return where the token ids of rows are kept from one run to the next."""
+    return cache_folder() / "features"
+
+
 def hub_is_offline() -> bool:
     """Tell whether HF_HUB_OFFLINE asks not to reach a hub."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")

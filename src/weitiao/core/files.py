@@ -71,6 +71,23 @@ def folder_being_written(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes out of the block, waiting for one that is in. The lock ends with its process, however that ends.
+
+    Raises OSError where the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            import fcntl
+        except ImportError:  # Windows: two processes may do the same work
+            pass
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def is_complete(folder: Path) -> bool:
     """Tell whether a folder was written to its end."""
     return (folder / COMPLETE).is_file()

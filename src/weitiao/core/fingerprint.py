@@ -24,9 +24,14 @@ def of_texts(texts: Iterable[str]) -> str:
     """Return the SHA-256 (hex) of a sequence of texts; order and boundaries count."""
     digest = hashlib.sha256()
     for text in texts:
-        raw = text.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(8, "little") + raw)
+        digest.update(framed((text,)))
     return digest.hexdigest()
+
+
+def framed(texts: Iterable[str]) -> bytes:
+    """Return the bytes that `of_texts` hashes for these texts: each behind its length."""
+    raw = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return b"".join(len(part).to_bytes(8, "little") + part for part in raw)
 
 
 def of_file(path: Path) -> str:

@@ -1,8 +1,8 @@
-"""Records as a source yields them, rows as a task reads them, and the stable split between them."""
+"""Records as a source yields them, and rows as a task reads them."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,9 +60,9 @@ class Skipped:
 class Splits:
     """The rows of a run, by split, and one sentence on where each split came from."""
 
-    train: list[Row]
-    dev: list[Row]
-    test: list[Row]
+    train: Sequence[Row]
+    dev: Sequence[Row]
+    test: Sequence[Row]
     said: str
     skipped: Mapping[str, Skipped] = field(default_factory=dict)
 
@@ -83,28 +83,3 @@ def with_ids(records: Iterable[Record], given: Callable[[Record], str | None]) -
         base = given(record) or content_key(record.values)
         seen[base] += 1
         yield Record(record.values, record.file, record.line, base if seen[base] == 1 else f"{base}-{seen[base]}")
-
-
-def take_share(rows: Sequence[Row], share: float, *, salt: str, stratum: Callable[[Row], str]) -> tuple[list[Row], list[Row]]:
-    """Split rows into (rest, taken), about `share` of each stratum taken, by a hash of each row's text.
-
-    The hash depends on the text and the salt alone, so equal texts always fall on the same side, and the
-    order of the file does not matter. A stratum of n rows gives floor or ceiling of share x n, whichever its name's
-    hash says, so that many small strata together give their share too; at least one row always stays.
-    """
-    strata: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        strata[stratum(row)].append(row)
-    taken_texts: set[str] = set()
-    for name in sorted(strata):
-        members = strata[name]
-        chance = int(fingerprint.of_text(salt + name)[:8], 16) / 2**32
-        quota = min(int(share * len(members) + chance), len(members) - 1)
-        copies = Counter(row.text for row in members)
-        for text in sorted(copies, key=lambda text: fingerprint.of_text(salt + text)):
-            if copies[text] <= quota:
-                quota -= copies[text]
-                taken_texts.add(text)
-    rest = [row for row in rows if row.text not in taken_texts]
-    taken = [row for row in rows if row.text in taken_texts]
-    return rest, taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def source_for(data: Source, file: str) -> Source:
     return source
 
 
-def labelled_rows(task: Any, source: Source) -> tuple[list[Row], Skipped]:
+def labelled_rows(task: Any, source: Source) -> tuple[Sequence[Row], Skipped]:
     """Return the labelled rows of a source's test split and what was left out. Raises EmptySplit where there are none."""
     rows, skipped = inspect_rows.rows_of(task, source, "test", labelled=True)
     if not rows:
@@ -64,6 +65,6 @@ def labelled_rows(task: Any, source: Source) -> tuple[list[Row], Skipped]:
     return rows, skipped
 
 
-def _proof(recipe: Any) -> tuple[list[Row], str]:
+def _proof(recipe: Any) -> tuple[Sequence[Row], str]:
     data = inspect_rows.read(recipe)
     return data.proof, f"the proof rows of the recipe ({data.split})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
@@ -13,8 +14,8 @@ from weitiao.core import fingerprint
 from weitiao.core.contracts import Features, Layout, Prediction, Strategy, Task
 from weitiao.core.rows import Row
 from weitiao.models import generate, precision
-from weitiao.models.features import Known
-from weitiao.models.layout import divided
+from weitiao.models.frozen import Known
+from weitiao.models.layout import divided, lengths
 from weitiao.models.tokens import Tokenizer
 
 PADDED_TOKENS = 16384
@@ -46,7 +47,8 @@ def outputs(
     Rows are batched by length, longest first, so that memory is known after the first batch; padding is masked and
     does not change what comes out. known: what frozen layers say about them, if known. on_batch gets the number of rows done after each batch.
     """
-    order = sorted(range(len(features)), key=lambda n: -len(features[n]))
+    every = lengths(features)
+    order = np.argsort(-every, kind="stable").tolist()
     values: Tensor | None = None
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}
@@ -55,8 +57,7 @@ def outputs(
     model.eval()
     try:
         with torch.inference_mode(), precision.autocast(dtype, strategy.device):
-            lengths = [len(features[n]) for n in order]
-            for piece in divided(lengths, most_rows=batch_size, most_tokens=layout.most_tokens if layout.packed else PADDED_TOKENS):
+            for piece in divided(every[order].tolist(), most_rows=batch_size, most_tokens=layout.most_tokens if layout.packed else PADDED_TOKENS):
                 chosen = order[piece]
                 batch = task.collate([features[n] for n in chosen], layout)
                 if known is not None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from weitiao.core import fingerprint
+import numpy as np
+
+from weitiao.core import fingerprint, spool
 from weitiao.core.contracts import Source, Split, Task
 from weitiao.core.recipe import Recipe
-from weitiao.core.rows import Record, Row, Skipped, Splits, take_share, with_ids
+from weitiao.core.rows import Record, Row, Skipped, Splits, with_ids
 from weitiao.errors import BadRow, BadValue, Conflict, EmptySplit
+from weitiao.inspect.splits import as_keys, first_by_hash, key_of, take_share
 
 EVERY: tuple[Split, ...] = ("train", "dev", "test")
 OPTIONAL: tuple[Split, ...] = ("dev", "test")
@@ -26,13 +30,15 @@ class Data:
 
     task: Task
     splits: Splits
-    proof: list[Row]
+    proof: Sequence[Row]
     split: str
     """`test` or `dev`: where the proof rows come from."""
     selected_on_same_rows: bool
     notes: tuple[str, ...]
     fingerprint: str
     """A hash of all rows in their splits, as they were read."""
+    fingerprints: Mapping[str, str]
+    """By split (train, dev, proof): a hash of its rows."""
 
 
 def read(recipe: Recipe) -> Data:
@@ -45,7 +51,7 @@ def read(recipe: Recipe) -> Data:
             raise Conflict(f"data.{split} names the rows, so data.{split}_share has nothing to split off.", hint="Remove one of the two.")
     selects = recipe.evaluate.best is not False
     skipped: dict[str, Skipped] = {}
-    given: dict[str, list[Row]] = {}
+    given: dict[str, Sequence[Row]] = {}
     for split in EVERY:
         if data.given(split):
             given[split], skipped[split] = rows_of(task, data, split, labelled=True)
@@ -90,18 +96,39 @@ def read(recipe: Recipe) -> Data:
         proof, split, same = dev, "dev", True
         said.append("proof rows: dev, too few to hold half of them back from model selection")
     if data.train_rows is not None and data.train_rows < len(train):
-        kept = set(sorted(range(len(train)), key=lambda n: (fingerprint.of_text(train[n].text), n))[: data.train_rows])
-        train = [row for n, row in enumerate(train) if n in kept]
+        train = first_by_hash(train, data.train_rows)
     said.insert(0, f"train: {len(train)} rows" + ("" if len(train) == len(given["train"]) else f" of {len(given['train'])}"))
 
     fitted = task.fitted(train)
     for name, rows in (("dev", dev), (split, proof)):
         fitted.check(rows, name)
     splits = Splits(train, dev, test or [], "; ".join(said), skipped)
-    hashed = fingerprint.of_texts(
-        part for rows in (train, dev, test or [], proof) for row in rows for part in (row.id, row.text, repr(row.target), *_said(row))
-    )
-    return Data(fitted, splits, proof, split, same, tuple(_notes(train, proof, split, skipped)), hashed)
+    hashed = _hashed({"train": train, "dev": dev, "test": test or [], "proof": proof})
+    notes = tuple(_notes(hashed, proof, split, skipped))
+    return Data(fitted, splits, proof, split, same, notes, hashed.whole, hashed.splits)
+
+
+@dataclass(frozen=True)
+class _Hashed:
+    """What one pass over the rows tells."""
+
+    whole: str
+    splits: dict[str, str]
+    texts: dict[str, np.ndarray]
+    """By split: the key of each row's text."""
+
+
+def _hashed(splits: Mapping[str, Sequence[Row]]) -> _Hashed:
+    whole, apart, texts = hashlib.sha256(), {}, {}
+    for name, rows in splits.items():
+        digest, keys = hashlib.sha256(), bytearray()
+        for row in rows:
+            said = fingerprint.framed((row.id, row.text, repr(row.target), *_said(row)))
+            whole.update(said)
+            digest.update(len(said).to_bytes(8, "little") + said)  # turns of one row are never taken for the next row
+            keys += key_of(row.text)
+        apart[name], texts[name] = digest.hexdigest(), as_keys(keys)
+    return _Hashed(whole.hexdigest(), apart, texts)
 
 
 def _said(row: Row) -> Iterator[str]:
@@ -109,21 +136,26 @@ def _said(row: Row) -> Iterator[str]:
         yield from (turn.role, turn.content)
 
 
-def rows_of(task: Task, data: Source, split: Split, *, labelled: bool) -> tuple[list[Row], Skipped]:
-    """Return the rows of one split, and what was left out if `bad_rows` is skip. Raises BadRow listing the first few."""
+def rows_of(task: Task, data: Source, split: Split, *, labelled: bool) -> tuple[Sequence[Row], Skipped]:
+    """Return the rows of one split, and what was left out if `bad_rows` is skip. Raises BadRow listing the first few.
+
+    Many rows are held in a temporary file: see `core/spool.py`.
+    """
     problems: list[str] = []
     hints: list[str] = []
 
     def bad(sentence: str) -> None:
         problems.append(sentence.rstrip("."))
 
-    rows = []
-    for record in _identified(data, data.records(split, bad)):
-        try:
-            rows.append(task.read(record, data, labelled=labelled))
-        except BadRow as error:
-            bad(error.message)
-            hints.append(error.hint)
+    def read() -> Iterator[Row]:
+        for record in _identified(data, data.records(split, bad)):
+            try:
+                yield task.read(record, data, labelled=labelled)
+            except BadRow as error:
+                bad(error.message)
+                hints.append(error.hint)
+
+    rows = spool.gathered(read())
     if problems and data.bad_rows == "error":
         hint = hints[0] if hints else "Mend or remove the row, or set data.bad_rows=skip."
         if len(problems) == 1:
@@ -151,9 +183,8 @@ def _not_empty(rows: Sequence[Row], split: str, share: float, of: int) -> None:
         )
 
 
-def _notes(train: Sequence[Row], proof: Sequence[Row], split: str, skipped: dict[str, Skipped]) -> Iterator[str]:
-    seen = {row.text for row in train}
-    shared = sum(row.text in seen for row in proof)
+def _notes(hashed: _Hashed, proof: Sequence[Row], split: str, skipped: dict[str, Skipped]) -> Iterator[str]:
+    shared = int(np.isin(hashed.texts["proof"], hashed.texts["train"]).sum())
     if shared:
         yield f"{shared} of the {len(proof)} proof rows ({split}) stand in train too, word for word: the scores may be too good by as much."
     for name, left_out in skipped.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,6 +55,12 @@ def token_batch(items: Sequence[Features], layout: Layout) -> Batch:
         return Batch(packed(items, shared), targets, rows, tokens, tuple(len(item) - shared for item in items), shared)
     targets = _filled([item.target for item in items], IGNORED) if asked else None
     return Batch(padded(items, layout.pad_id), targets, rows, tokens)
+
+
+def lengths(features: Sequence[Features]) -> np.ndarray:
+    """Return the tokens of each feature, (n,), without making features that are only made when they are asked for."""
+    known = getattr(features, "lengths", None)
+    return np.array([len(feature) for feature in features], dtype=np.int64) if known is None else np.asarray(known)
 
 
 def row_of_each_position(batch: Batch) -> Tensor:

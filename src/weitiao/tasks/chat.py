@@ -54,6 +54,7 @@ class Chat(Task):
 
     packs: ClassVar[bool] = True
     reads_out: ClassVar[bool] = True
+    keeps_features: ClassVar[bool] = True
 
     # ------------------------------------------------------------ rows
 

@@ -35,6 +35,7 @@ class LanguageModeling(Task):
 
     packs: ClassVar[bool] = True
     reads_out: ClassVar[bool] = True
+    keeps_features: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _overlap_leaves_room(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
@@ -38,6 +38,8 @@ class TextClassification(Task):
     """Probability from which a label counts as given, for multi-label rows."""
     label_separator: str = ","
     """What stands between the labels of a multi-label cell; JSON may hold a list instead."""
+
+    keeps_features: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _settings_that_go_together(self) -> Self:

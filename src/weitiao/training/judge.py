@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from weitiao.core.contracts import Features, Layout, Prediction, Strategy
 from weitiao.core.events import Counted, Event, Phase
 from weitiao.evaluation import baseline, score
 from weitiao.evaluation.predict import Said, answered, outputs
-from weitiao.models.features import Known
+from weitiao.models.frozen import Known
 from weitiao.training.prepare import Encoded, Prepared
 
 
@@ -29,7 +29,7 @@ class Judge:
     strategy: Strategy
     tell: Callable[[Event], None]
 
-    def say(self, model: Module, features: list[Features], *, dtype: str, known: Known | None = None) -> Said:
+    def say(self, model: Module, features: Sequence[Features], *, dtype: str, known: Known | None = None) -> Said:
         """Return what the model says about features."""
         recipe = self.prepared.recipe
         return outputs(

@@ -18,7 +18,7 @@ from weitiao.core.contracts import Strategy
 from weitiao.core.events import Counted, Event, Phase
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
-from weitiao.models import attention, checkpointing, dropout, features, precision, vocabulary
+from weitiao.models import attention, checkpointing, dropout, frozen, precision, vocabulary
 from weitiao.training.judge import Judge
 from weitiao.training.loader import Loader
 from weitiao.training.loop import Schedule
@@ -37,7 +37,7 @@ class Levers:
     """Sentences for the report, added to."""
     seconds: float = 0.0
     """Time taken so far: it is training time."""
-    known_dev: features.Known | None = None
+    known_dev: frozen.Known | None = None
     """What frozen layers say about dev."""
     _cast: dict[str, Any] = field(default_factory=dict)
     _words: vocabulary.SmallEmbedding | None = None
@@ -54,7 +54,7 @@ class Levers:
             self._keep_states(model, loader)
             self.seconds += time.perf_counter() - began
         if plan.trained_words is not None:
-            self._words = vocabulary.shrink(model, {token for feature in loader.features for token in feature.input_ids} | {loader.layout.pad_id})
+            self._words = vocabulary.shrink(model, [*self.judge.encoded.train.words, loader.layout.pad_id])
         if plan.dtype == "bf16":
             self._cast = precision.cast_frozen(model, torch.bfloat16)
 
@@ -76,13 +76,13 @@ class Levers:
         """Compute what the frozen layers say about train and dev, or read it back."""
         self.recipe.method.training_mode(model)
         train, dev = loader.features, self.judge.encoded.dev if self.plan.best is not None else []
-        frozen = features.Prefix(model, self.recipe.task, layout=loader.layout, strategy=self.strategy, dtype=self.plan.dtype)
-        if not frozen.works(train):
+        prefix = frozen.Prefix(model, self.recipe.task, layout=loader.layout, strategy=self.strategy, dtype=self.plan.dtype)
+        if not prefix.works(train):
             self.notes.append("train.cache_features: this model does not say the same with kept states, so every layer is computed at every step.")
             return
-        self.tell(Phase(f"computing what the {frozen.layers} frozen layers say"))
+        self.tell(Phase(f"computing what the {prefix.layers} frozen layers say"))
         try:
-            loader.known = frozen.known(train, on_batch=lambda done: self.tell(Counted(done, len(train))))
-            self.known_dev = frozen.known(dev) if dev else None
+            loader.known = prefix.known(train, on_batch=lambda done: self.tell(Counted(done, len(train))))
+            self.known_dev = prefix.known(dev) if dev else None
         except OSError as error:
             self.notes.append(f"train.cache_features: the states could not be kept ({error.strerror or error}), so every layer is computed at every step.")

@@ -10,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 
 from weitiao.core.contracts import Batch, Features, Layout, Task
-from weitiao.models.features import Known
-from weitiao.models.layout import divided
+from weitiao.models.frozen import Known
+from weitiao.models.layout import divided, lengths
 
 BUCKET_STEPS = 50
 """Rows are sorted by length within this many steps' worth of shuffled rows: padding stays near 10 %, order stays random."""
@@ -42,7 +42,7 @@ class Loader:
         self.batch_size, self.rows_per_step = batch_size, batch_size * gradient_accumulation
         self.known = known
         self.seed, self.bucketing = seed, bucketing and not layout.packed
-        self.lengths = np.array([len(feature) for feature in features])
+        self.lengths = lengths(features)
         self.steps_per_epoch = steps_per_epoch(len(features), self.rows_per_step)
         self._order = lru_cache(maxsize=2)(self._epoch)
 

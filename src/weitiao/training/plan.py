@@ -11,7 +11,7 @@ import torch
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
 from weitiao.inspect.forecast import Body, Work, forecast
-from weitiao.models import dropout, features, load, precision, vocabulary
+from weitiao.models import dropout, frozen, load, precision, vocabulary
 from weitiao.models.anatomy import anatomy
 from weitiao.training.loader import steps_per_epoch
 from weitiao.training.prepare import Encoded, Prepared, token_facts
@@ -140,8 +140,8 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
         lowest = 0
     config = prepared.config.get_text_config()
     recipe.method.training_mode(model)
-    frozen, pooled = (0, False) if recipe.task.redraws else features.prefix(model)
-    states = len(encoded.train) if pooled else sum(map(len, encoded.train))
+    unchanging, pooled = (0, False) if recipe.task.redraws else frozen.prefix(model)
+    states = len(encoded.train) if pooled else int(encoded.train.lengths.sum())
     dtype, measured = precision.choose(recipe.train.dtype, prepared.device)
     if "fp32_tflops" not in measured:
         measured = {**measured, **precision.speeds(prepared.device)}
@@ -151,9 +151,9 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
         packing=recipe.task.packs and not getattr(config, "is_encoder_decoder", False),
         readout="labelled positions" if recipe.task.reads_out else None,
         shares=recipe.task.packs and not dropout.is_random(model) and not getattr(config, "is_encoder_decoder", False),
-        frozen_layers=frozen,
-        trained_words=None if recipe.task.redraws else vocabulary.words(model, (token for feature in encoded.train for token in feature.input_ids)),
-        room_for_states=features.fits(features.size(states, int(getattr(config, "hidden_size", 0) or 0))),
+        frozen_layers=unchanging,
+        trained_words=None if recipe.task.redraws else vocabulary.words(model, [*encoded.train.words, prepared.tokenizer.pad_id]),
+        room_for_states=frozen.fits(frozen.size(states, int(getattr(config, "hidden_size", 0) or 0))),
         rows={"train": len(data.splits.train), "dev": len(data.splits.dev), "test": len(data.splits.test)},
         split=data.split,
         split_said=data.splits.said,

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from weitiao.core.contracts import Features
+from weitiao.core import spool
+from weitiao.core.contracts import Task
+from weitiao.core.events import Counted, Event
 from weitiao.core.recipe import Recipe
 from weitiao.core.rows import Row
 from weitiao.errors import BadValue, EmptySplit
 from weitiao.inspect import rows as inspect_rows
 from weitiao.models import convert, load, locate, new, tokens
 from weitiao.parallel.single import device_of
+from weitiao.training import feature_cache
+from weitiao.training.features import Builder, FeatureTable
 
 NAMED = 3
 """Rows left out that are named."""
+PART_ROWS = 8192
+"""Rows that are encoded together, at most: progress is told and Ctrl-C is heard between parts."""
+PART_CHARACTERS = 2_000_000
+"""Characters of the rows that are encoded together, about, at most: while they are, each takes about 40 bytes."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ def prepare(recipe: Recipe) -> Prepared:
         assert found is not None
         located = convert.ready(found)
     else:
-        located = new.make(recipe.model, [row.text for row in data.splits.train], data.task.head, seed=recipe.train.seed)
+        located = new.make(recipe.model, spool.Texts(data.splits.train), data.task.head, seed=recipe.train.seed)
     task, notes = data.task, list(data.notes)
     own = load.labels_in_checkpoint(located)
     labels = getattr(task, "labels", None)
@@ -71,37 +79,87 @@ def prepare(recipe: Recipe) -> Prepared:
 class Encoded:
     """The features of every split, and what they cost in rows."""
 
-    train: list[Features]
-    dev: list[Features]
-    proof: list[Features]
+    train: FeatureTable
+    dev: FeatureTable
+    proof: FeatureTable
     left_out: dict[str, dict[str, Any]]
     """By split: how many rows are too long or too short to give any feature, and the places of the first few."""
     divided: dict[str, dict[str, int]]
     """By split: rows in several windows, and the windows of all rows."""
 
 
-def encode(prepared: Prepared) -> tuple[Prepared, Encoded]:
-    """Return the features of all rows, and the same preparation without the rows that give none. Raises TooLong, EmptySplit."""
+def encode(prepared: Prepared, tell: Callable[[Event], None] = lambda event: None) -> tuple[Prepared, Encoded]:
+    """Return the features of all rows, and the same preparation without the rows that give none. Raises TooLong, EmptySplit.
+
+    Features come from the cache where it holds them. tell hears how many rows are done.
+    """
     task, data, tokenizer = prepared.recipe.task, prepared.data, prepared.tokenizer
-    kept: dict[str, list[Row]] = {}
-    features: dict[str, list[Features]] = {}
+    splits = {"train": data.splits.train, "dev": data.splits.dev, "proof": data.proof}
+    kept: dict[str, Sequence[Row]] = {}
+    features: dict[str, FeatureTable] = {}
     left_out: dict[str, dict[str, Any]] = {}
     divided: dict[str, dict[str, int]] = {}
-    for name, rows in (("train", data.splits.train), ("dev", data.splits.dev), ("proof", data.proof)):
-        features[name] = task.encode(rows, tokenizer)
-        windows = Counter(feature.row for feature in features[name])
-        kept[name] = [row for row in rows if row.id in windows]
+    basis = feature_cache.basis(task, tokenizer) if prepared.recipe.data.cache else None
+    progress = _Progress(tell, sum(map(len, splits.values())))
+    for name, rows in splits.items():
+        make = partial(_encoded, rows, task, tokenizer, progress)
+        features[name] = table = feature_cache.features_of(basis, data.fingerprints[name], make)
+        progress.reach(len(rows))
+        windows = np.bincount(table.numbers[table.numbers >= 0], minlength=len(rows))
+        kept[name] = rows if windows.all() else spool.chosen(rows, np.flatnonzero(windows))
         if rows and not kept[name]:
             raise EmptySplit(
                 f"no {name} row fits: all {len(rows)} are left out at task.max_length={task.max_length}.", hint="Raise task.max_length, or look at the rows."
             )
-        if absent := [row for row in rows if row.id not in windows]:
-            left_out[name] = {"rows": len(absent), "places": [row.place for row in absent[:NAMED]]}
-        if len(features[name]) > len(kept[name]):
-            divided[name] = {"rows": sum(n > 1 for n in windows.values()), "windows": len(features[name])}
+        if len(absent := np.flatnonzero(windows == 0)):
+            left_out[name] = {"rows": len(absent), "places": [rows[n].place for n in absent[:NAMED].tolist()]}
+        if len(table) > len(kept[name]):
+            divided[name] = {"rows": int((windows > 1).sum()), "windows": len(table)}
     test = kept["proof"] if data.split == "test" else data.splits.test
     trimmed = replace(data, splits=replace(data.splits, train=kept["train"], dev=kept["dev"], test=test), proof=kept["proof"])
     return replace(prepared, data=trimmed, notes=(*prepared.notes, *_notes(left_out, divided))), Encoded(**features, left_out=left_out, divided=divided)
+
+
+class _Progress:
+    """Counts rows over all splits, whether they are encoded or found."""
+
+    def __init__(self, tell: Callable[[Event], None], rows: int) -> None:
+        self._tell, self._rows = tell, rows
+        self._before = self._now = 0
+
+    def __call__(self, done: int) -> None:
+        """Say that so many rows of the present split are done."""
+        if self._before + done > self._now:
+            self._now = self._before + done
+            self._tell(Counted(self._now, self._rows))
+
+    def reach(self, rows: int) -> None:
+        """Say that a split of so many rows is done."""
+        self(rows)
+        self._before += rows
+
+
+def _encoded(rows: Sequence[Row], task: Task, tokenizer: tokens.Tokenizer, progress: Callable[[int], None]) -> Builder:
+    builder, done = Builder(), 0
+    for part in _parts(rows):
+        builder.add(task.encode(part, tokenizer), {row.id: done + n for n, row in enumerate(part)})
+        done += len(part)
+        progress(done)
+    return builder
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """Yield rows in parts that keep every core of a tokenizer busy and take little memory."""
+    part: list[Row] = []
+    characters = 0
+    for row in rows:
+        part.append(row)
+        characters += len(row.text)
+        if len(part) == PART_ROWS or characters >= PART_CHARACTERS:
+            yield part
+            part, characters = [], 0
+    if part:
+        yield part
 
 
 def _notes(left_out: dict[str, dict[str, Any]], divided: dict[str, dict[str, int]]) -> list[str]:
@@ -109,12 +167,12 @@ def _notes(left_out: dict[str, dict[str, Any]], divided: dict[str, dict[str, int
     return said + [f"{found['rows']} rows of {name} are longer than one window: {found['windows']} windows in all." for name, found in divided.items()]
 
 
-def token_facts(features: Sequence[Features]) -> dict[str, float]:
+def token_facts(features: FeatureTable) -> dict[str, float]:
     """Return tokens per row or window: mean, 95th percentile, longest; the share past the limit; and how many are asked for, per row."""
-    lengths = np.array([len(feature) for feature in features])
+    lengths = features.lengths
     return {
         "mean": round(float(lengths.mean()), 1),
         "p95": round(float(np.percentile(lengths, 95)), 1),
         "longest": float(lengths.max()),
-        "share_past_limit": round(float(np.mean([feature.cut > 0 for feature in features])), 4),
+        "share_past_limit": round(float(np.mean(features.cuts > 0)), 4),
     }

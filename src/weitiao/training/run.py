@@ -94,7 +94,7 @@ class _Run:
         self.tell(Phase("reading rows"))
         prepared = prepare(self.asked)
         self.tell(Phase("tokenizing and planning"))
-        self.prepared, self.encoded = encode(prepared)
+        self.prepared, self.encoded = encode(prepared, self.tell)
         self.recipe = self.prepared.recipe
         known = facts(self.asked, self.prepared, self.encoded) if self.folder.status() == "new" else None
         self.tell(Phase(f"loading {self.recipe.model_name}"))

@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from weitiao.core import fingerprint, report, rundir
-from weitiao.core.contracts import Capability, Features, Prediction, Task
+from weitiao.core.contracts import Capability, Prediction, Task
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
 from weitiao.core.version import __version__
@@ -19,6 +21,7 @@ from weitiao.evaluation.changes import changes
 from weitiao.inspect.machine import machine
 from weitiao.record import jsonl
 from weitiao.training import state
+from weitiao.training.features import FeatureTable
 from weitiao.training.prepare import Encoded, Prepared
 
 
@@ -151,10 +154,10 @@ def _without(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name not in ("label", "n")}
 
 
-def _cut(features: Sequence[Features]) -> dict[str, Any] | None:
-    long = [feature.cut for feature in features if feature.cut]
-    rows = len({feature.row for feature in features})  # a row read in several windows counts once
-    return {"rows": len(long), "share": round(len(long) / rows, 4), "tokens": sum(long)} if long else None
+def _cut(features: FeatureTable) -> dict[str, Any] | None:
+    long = features.cuts[features.cuts > 0]
+    rows = len(np.unique(features.numbers))  # a row read in several windows counts once
+    return {"rows": len(long), "share": round(len(long) / rows, 4), "tokens": int(long.sum())} if len(long) else None
 
 
 def _curves(events: Sequence[dict[str, Any]], main: str, best_step: int | None) -> dict[str, Any]:

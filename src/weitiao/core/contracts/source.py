@@ -38,6 +38,9 @@ class Source(Component):
     bad_rows: Literal["error", "skip"] = "error"
     """What to do with a row that cannot be used: stop and name it, or leave it out and count it in the report."""
 
+    cache: bool = True
+    """Keep the token ids of the rows in the cache: the next run on equal rows, task and tokenizer does not tokenize again."""
+
     paths: ClassVar[tuple[str, ...]] = ("train", "dev", "test")
     """Fields that are paths, to be read relative to the recipe file."""
 

@@ -109,6 +109,10 @@ class Task(Component):
     reads_out: ClassVar[bool] = False
     """Whether the objective is the likelihood of tokens, read out of the hidden states of labelled positions."""
 
+    keeps_features: ClassVar[bool] = False
+    """Whether `encode` depends on nothing but rows, settings and tokenizer, so that its features may be kept on the disk for the
+    next run. It is not inherited: a class that may be says so itself."""
+
     @property
     def redraws(self) -> bool:
         """Whether a row's tokens differ from epoch to epoch, such as masked ones: then nothing said about them can be kept."""
@@ -147,6 +151,7 @@ class Task(Component):
     def encode(self, rows: Sequence[Row], tokens: Tokens) -> list[Features]:
         """Return features, in the order of the rows: several for a row that is windowed, none for one that is left out.
 
+        Many rows come in parts, so the features of a row do not depend on what other rows come with it.
         Raises TooLong where a row does not fit and the settings do not say what to do with it.
         """
 

@@ -32,7 +32,7 @@ from weitiao.errors import NoTargets
 from weitiao.models import precision, readout
 from weitiao.models.anatomy import anatomy
 from weitiao.models.dropout import is_random
-from weitiao.models.layout import divided
+from weitiao.models.layout import divided, lengths
 
 GIVEN = "frozen_states"
 """Name under which a forward is given what the frozen layers say."""
@@ -111,7 +111,7 @@ class Prefix:
 
     def works(self, features: Sequence[Features]) -> bool:
         """Tell whether the model says the same with and without given states, tried on a few rows."""
-        few = sorted(range(len(features)), key=lambda n: len(features[n]))[:: max(1, len(features) // CHECKED_ROWS)][:CHECKED_ROWS]
+        few = np.argsort(lengths(features), kind="stable")[:: max(1, len(features) // CHECKED_ROWS)][:CHECKED_ROWS].tolist()
         was_training = self.model.training
         self.model.eval()
         try:
@@ -133,14 +133,14 @@ class Prefix:
 
         Raises OSError where the cache cannot be written. on_batch gets the number of features done.
         """
-        lengths = [1 if self.pooled else len(feature) for feature in features]
+        sizes = np.ones(len(features), dtype=int) if self.pooled else lengths(features)
         folder = environment.cache_folder() / "states" / self._fingerprint(features)
         if not files.is_complete(folder):
             with files.folder_being_written(folder) as new:
-                self._compute(_reserved(new / "states.npy", (sum(lengths), self._width)), features, lengths, on_batch)
+                self._compute(_reserved(new / "states.npy", (int(sizes.sum()), self._width)), features, sizes, on_batch)
             _make_room(folder)
         os.utime(folder)
-        return Known(_split(np.load(folder / "states.npy", mmap_mode="r"), lengths), self.pooled)
+        return Known(_split(np.load(folder / "states.npy", mmap_mode="r"), sizes), self.pooled)
 
     @property
     def _width(self) -> int:
@@ -150,14 +150,15 @@ class Prefix:
     def _batch(self, features: Sequence[Features], chosen: Sequence[int]) -> Batch:
         return self.task.collate([features[n] for n in chosen], self.layout).to(self.strategy.device)
 
-    def _compute(self, values: np.ndarray, features: Sequence[Features], lengths: Sequence[int], on_batch: Callable[[int], None] | None) -> None:
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        order = sorted(range(len(features)), key=lambda n: -len(features[n]))
+    def _compute(self, values: np.ndarray, features: Sequence[Features], sizes: np.ndarray, on_batch: Callable[[int], None] | None) -> None:
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        every = lengths(features)
+        order = np.argsort(-every, kind="stable").tolist()
         was_training = self.model.training
         self.model.eval()
         try:
             with torch.inference_mode(), precision.autocast(self.dtype, self.strategy.device):
-                for piece in divided([len(features[n]) for n in order], most_rows=len(order), most_tokens=TOKENS):
+                for piece in divided(every[order].tolist(), most_rows=len(order), most_tokens=TOKENS):
                     chosen = order[piece]
                     batch = self._batch(features, chosen)
                     for n, state in zip(chosen, _rows(self._of(batch).float().cpu(), batch, pooled=self.pooled), strict=True):
@@ -254,9 +255,8 @@ def _rows(states: Tensor, batch: Batch, *, pooled: bool) -> list[Tensor]:
     return [row[:length] for row, length in zip(states, batch.inputs["attention_mask"].sum(1).tolist(), strict=True)]
 
 
-def _split(values: np.ndarray, lengths: Sequence[int]) -> Sequence[np.ndarray]:
-    ends = np.cumsum(lengths)
-    return [values[end - length : end] for end, length in zip(ends.tolist(), lengths, strict=True)]
+def _split(values: np.ndarray, sizes: np.ndarray) -> Sequence[np.ndarray]:
+    return np.split(values, np.cumsum(sizes)[:-1])
 
 
 def size(tokens: int, width: int) -> int:
