@@ -22,15 +22,15 @@ class Fitted:
     Times are multiples of what the measured speeds promise. Fitted on 2 cores of a Xeon (AVX-512), torch 2.13, fp32.
     """
 
-    process_gb: float = 0.55
+    process_gb: float = 0.58
     """Python with torch, transformers, the tokenizer and the rows, before any weights."""
-    peft_gb: float = 0.08
+    peft_gb: float = 0.05
     """PEFT beside it."""
     loading: float = 2.0
     """Copies of the weights while they are read: the mapped file counts until it is let go."""
-    kept: float = 1.0
-    """What lies in memory for each byte kept for the backward."""
-    passing: float = 4.0
+    heap: float = 1.7
+    """What lies in memory for each byte of tensors below HEAP_UP_TO that are kept for the backward: between them the allocator leaves gaps."""
+    passing: float = 4.5
     """Results as large as the largest one of a layer that exist at a time, forward or backward."""
     products: float = 1.3
     """Time of matrix products: shapes, gradients and threads are less kind than the products that are measured."""
@@ -49,6 +49,8 @@ class Fitted:
 
 
 FITTED = Fitted()
+HEAP_UP_TO = 2**25
+"""Bytes from which on glibc maps a tensor on its own, without gaps, and gives it back when it is let go."""
 DISK = 1e9
 """Bytes a second that weights are read and written with, about."""
 
@@ -94,8 +96,6 @@ class Work:
     """Steps that these forwards make."""
     largest: Forward
     """The forward that needs most memory."""
-    several: bool
-    """Whether a step takes several forwards: gradients then lie beside the activations of the next."""
     before: tuple[Forward, ...] = ()
     """What is measured before training; and, but for the fitting of a linear head, after it."""
     after: tuple[Forward, ...] = ()
@@ -181,31 +181,27 @@ def _in_steps(body: Body, work: Work, ways: Ways, fitted: Fitted, weights: float
     if ways.bf16:  # the frozen matrices are kept in both precisions (the fp32 ones on the CPU), the trained ones cast in each forward
         weights = 4.0 * body.trainable + (1.5 if ways.cpu else 0.5) * frozen + 2.0 * body.trainable
     states = {"adamw": 8.0, "sgd": 4.0 if ways.momentum else 0.0}[ways.optimizer] * body.trainable
-    kept = (0.75 if ways.bf16 else 1.0) * counted.kept * largest.tokens
+    gradients = 4.0 * body.trainable
+    kept = (0.75 if ways.bf16 else 1.0) * sum(_held(alike * largest.tokens, one * largest.tokens, ways, fitted) for one, alike in counted.kept)
     attention = kept_attention(counted, largest, ways)
     if ways.checkpointing:
-        share = 1 / max(counted.layers, 1)
-        kept, attention = (4.0 * counted.width * counted.layers + counted.kept_in_layer) * largest.tokens, attention * share
-    logits, d_product = _readout(body, largest)
-    passing = _passing(body, largest, ways, fitted) if counted.kept else 0.0
-    gradients = 4.0 * body.trainable
-    # Activations are let go while gradients come up, so only one of the two is there in full, unless a step takes several forwards.
-    activations = fitted.kept * (kept + attention)
-    ends = {
-        "forward": activations + max(logits, passing) + d_product + (gradients if work.several else 0.0),
-        "backward": gradients + (4.0 * body.largest if body.product_learns else 0.0) + passing,
+        share = kept / max(counted.kept_bytes * largest.tokens, 1.0)
+        kept = share * (4.0 * counted.width * counted.layers + counted.kept_in_layer) * largest.tokens
+        attention /= max(counted.layers, 1)
+    product = 4.0 * body.product if body.product_learns else 0.0  # its gradient is formed beside the logits, and a second time where it is scaled
+    return {
+        "weights": weights,
+        "optimizer": states,
+        "gradients": gradients + product,
+        "activations": kept,
+        "attention": attention,
+        "passing": _passing(body, largest, ways, fitted) if counted.kept else 0.0,
     }
-    parts = {"weights": weights, "optimizer": states}
-    if ends["forward"] >= ends["backward"]:
-        gradients = gradients if work.several else 0.0
-        return {
-            **parts,
-            "gradients": gradients + d_product,
-            "activations": fitted.kept * kept,
-            "attention": fitted.kept * attention,
-            "passing": max(logits, passing),
-        }
-    return {**parts, "gradients": ends["backward"] - passing, "activations": 0.0, "attention": 0.0, "passing": passing}
+
+
+def _held(together: float, one: float, ways: Ways, fitted: Fitted) -> float:
+    """Return the bytes that tensors take, `together` in all and `one` each."""
+    return together * (fitted.heap if ways.cpu and one < HEAP_UP_TO else 1.0)
 
 
 def kept_attention(counted: Counted, forward: Forward, ways: Ways) -> float:
@@ -227,15 +223,8 @@ def _passing(body: Body, forward: Forward, ways: Ways, fitted: Fitted) -> float:
     """Return the bytes that come and go within a layer or the read-out."""
     heads = max((call.heads for call in body.counted.calls), default=0)
     inside = 3 * 4.0 * heads * forward.squares if ways.cpu and not ways.packed and any(call.dropout for call in body.counted.calls) else 0.0
-    return max(fitted.passing * body.counted.widest * forward.tokens, inside, _readout(body, forward)[0])
-
-
-def _readout(body: Body, forward: Forward) -> tuple[float, float]:
-    """Return the bytes of the logits that exist at a time, and of the output embedding's gradient, which is formed beside them."""
-    if not body.product:
-        return 0.0, 0.0
-    chunk = 2.0 * 4.0 * min(forward.asked * body.vocabulary, CHUNK)
-    return chunk, 4.0 * body.product if body.product_learns else 0.0
+    logits = 2 * 4.0 * min(forward.asked * body.vocabulary, CHUNK)  # once more while they are summed
+    return max(fitted.passing * body.counted.widest * forward.tokens, inside, logits)
 
 
 # ------------------------------------------------------------ time

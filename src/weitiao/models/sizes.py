@@ -7,6 +7,7 @@ keeps grows with the square of each document's length: `calls` tells its shapes,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -40,10 +41,10 @@ class Attention:
 class Counted:
     """What a model does per token of a batch, padding included. Bytes are those of fp32."""
 
-    kept: float
-    """Bytes kept for the backward."""
+    kept: tuple[tuple[float, float], ...]
+    """What is kept for the backward: bytes of one tensor, and of all tensors of that size together."""
     kept_in_layer: float
-    """The same, of the layer that keeps most."""
+    """Bytes kept by the layer that keeps most."""
     width: int
     """Values of a token between two layers."""
     layers: int
@@ -59,6 +60,11 @@ class Counted:
     backward_operations: int
     calls: tuple[Attention, ...]
 
+    @property
+    def kept_bytes(self) -> float:
+        """Bytes kept for the backward, whatever the sizes of tensors."""
+        return sum(together for _, together in self.kept)
+
 
 def counted(model: Module, *, length: int, training_mode: Callable[[Module], None]) -> Counted | None:
     """Return what a model does per token, or None where it cannot be run on the meta device.
@@ -67,6 +73,8 @@ def counted(model: Module, *, length: int, training_mode: Callable[[Module], Non
     rows that are tried.
     """
     calls: list[Attention] = []
+    any_model: Any = model
+    before = getattr(any_model.config, "_attn_implementation", None)
     try:
         stack = list(model.get_submodule(anatomy(model).stack).children())
         training_mode(model)
@@ -74,6 +82,9 @@ def counted(model: Module, *, length: int, training_mode: Callable[[Module], Non
         return _count(model, stack, length, calls)
     except (NoTargets, AttributeError, TypeError, ValueError, RuntimeError, KeyError, IndexError, NotImplementedError):
         return None  # an architecture that looks at values: its forecast rests on sizes alone
+    finally:
+        if getattr(any_model.config, "_attn_implementation", None) != before:
+            any_model.set_attn_implementation(before)  # the configuration is shared with the model that is loaded later
 
 
 def guessed(*, in_layers: int, learnt_share: float, layers: int, width: int, heads: int) -> Counted:
@@ -82,7 +93,7 @@ def guessed(*, in_layers: int, learnt_share: float, layers: int, width: int, hea
     learnt = max(1, round(layers * learnt_share)) if learnt_share else 0
     calls = tuple(Attention(heads, heads, max(1, width // max(heads, 1)), 0.1, n >= layers - learnt) for n in range(layers))
     return Counted(
-        kept=kept * learnt,
+        kept=((4.0 * width, kept * learnt / 2), (16.0 * width, kept * learnt / 2)),
         kept_in_layer=kept if learnt else 0.0,
         width=width,
         layers=layers,
@@ -127,8 +138,9 @@ def _count(model: Any, stack: list[Module], length: int, calls: list[Attention])
         for handle in handles:
             handle.remove()
     sums = {n: sum(inside.values()) / tokens for n, inside in kept.items()}
+    alike = Counter(size for inside in kept.values() for size in inside.values())
     return Counted(
-        kept=sum(sums.values()),
+        kept=tuple((size / tokens, size * number / tokens) for size, number in sorted(alike.items())),
         kept_in_layer=max((value for n, value in sums.items() if n < len(stack)), default=0.0),
         width=int(model.config.get_text_config().hidden_size),
         layers=len(stack),

@@ -59,7 +59,7 @@ def outlook(now: Situation, choice: Choice) -> Forecast:
     ways = dataclasses.replace(now.ways, packed=choice.division.pack_tokens is not None, checkpointing=choice.checkpointing)
 
     def need(forward: Forward) -> float:
-        return body.counted.kept * forward.tokens + kept_attention(body.counted, forward, ways)
+        return body.counted.kept_bytes * forward.tokens + kept_attention(body.counted, forward, ways)
 
     return forecast(body, work_of(now.rows, choice.division, steps=now.steps, evaluations=now.evaluations, need=need), ways)
 

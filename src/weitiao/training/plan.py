@@ -12,7 +12,7 @@ from torch.nn import Module
 
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
-from weitiao.inspect.forecast import Body, Forecast, Ways, seconds_of, terms
+from weitiao.inspect.forecast import Body, Forecast, Ways, terms
 from weitiao.models import attention, load, precision, readout, sizes
 from weitiao.models.anatomy import anatomy
 from weitiao.training import memory, optim
@@ -167,12 +167,12 @@ def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:
     return replace(known, packing=attention.keeps_documents_apart(model))
 
 
-def promised(recipe: Recipe, facts: Facts, plan: Plan, steps: Sequence[int]) -> list[float]:
-    """Return the seconds that sizes promise for each of these steps."""
+def promised(recipe: Recipe, facts: Facts, plan: Plan, steps: Sequence[int]) -> list[dict[str, float]]:
+    """Return the work of each of these steps, as `inspect/forecast.py` adds it up to seconds."""
     now, choice = _situation(recipe, facts, steps=plan.steps, evaluations=0), _decided(recipe, plan)
     ways = replace(now.ways, packed=plan.packing, checkpointing=plan.gradient_checkpointing)
     order = order_of(facts.lengths, choice.division)
-    return [seconds_of(terms(facts.body, tuple(forwards), 1, ways)) for forwards in forwards_of_steps(facts.lengths, choice.division, order, steps)]
+    return [terms(facts.body, tuple(forwards), 1, ways) for forwards in forwards_of_steps(facts.lengths, choice.division, order, steps)]
 
 
 def revised_by_probe(recipe: Recipe, facts: Facts, plan: Plan, *, pace: float, memory_gb: float) -> Plan:

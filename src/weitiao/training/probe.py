@@ -10,6 +10,7 @@ from torch.nn import Module
 from weitiao.core.contracts import Batch, Method, Objective, Strategy
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
+from weitiao.inspect.forecast import seconds_of
 from weitiao.models import load, precision
 from weitiao.parallel.single import Single
 from weitiao.training import loop, memory, optim
@@ -59,8 +60,8 @@ def plan(recipe: Recipe) -> Plan:
             raise memory.out_of_memory(0, memory.next_setting(recipe, made), None)
         model.zero_grad(set_to_none=True)
         made = smaller
-    counted = list(zip(seconds, promised(recipe, known, made, steps), strict=True))[1 if len(steps) > 1 else 0 :]
-    return revised_by_probe(recipe, known, made, pace=median(took / said for took, said in counted), memory_gb=memory.peak_gb(prepared.device))
+    paces = [took / seconds_of(work) for took, work in zip(seconds, promised(recipe, known, made, steps), strict=True)]
+    return revised_by_probe(recipe, known, made, pace=median(paces[1:] or paces), memory_gb=memory.peak_gb(prepared.device))
 
 
 def longest_first(model: Module, objective: Objective, loader: Loader, *, method: Method, strategy: Strategy, dtype: str) -> None:

@@ -85,7 +85,6 @@ def work_of(rows: Rows, how: Division, *, steps: int, evaluations: int, need: Ca
         forwards=tuple(together),
         tried_steps=len(tried),
         largest=max(together, key=need),
-        several=max(map(len, tried)) > 1,
         before=probed if rows.head_is_new else proof,
         after=proof,
         dev=evaluation(rows.dev, rows, how, limit=PADDED_TOKENS if padded else how.pack_tokens),
