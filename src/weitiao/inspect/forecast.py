@@ -30,6 +30,10 @@ class Fitted:
     """Copies of the weights while they are read: the mapped file counts until it is let go."""
     heap: float = 1.7
     """What lies in memory for each byte of tensors below HEAP_UP_TO that are kept for the backward: between them the allocator leaves gaps."""
+    heap_low_rank: float = 1.95
+    """The same beside LoRA, whose narrow tensors lie between the others."""
+    computed_again: float = 2.0
+    """Layers whose activations exist at a time where they are computed again."""
     passing: float = 4.5
     """Results as large as the largest one of a layer that exist at a time, forward or backward."""
     products: float = 1.3
@@ -181,27 +185,24 @@ def _in_steps(body: Body, work: Work, ways: Ways, fitted: Fitted, weights: float
     if ways.bf16:  # the frozen matrices are kept in both precisions (the fp32 ones on the CPU), the trained ones cast in each forward
         weights = 4.0 * body.trainable + (1.5 if ways.cpu else 0.5) * frozen + 2.0 * body.trainable
     states = {"adamw": 8.0, "sgd": 4.0 if ways.momentum else 0.0}[ways.optimizer] * body.trainable
-    gradients = 4.0 * body.trainable
-    kept = (0.75 if ways.bf16 else 1.0) * sum(_held(alike * largest.tokens, one * largest.tokens, ways, fitted) for one, alike in counted.kept)
-    attention = kept_attention(counted, largest, ways)
+    heap = 1.0 if not ways.cpu else fitted.heap_low_rank if body.method == "lora" else fitted.heap
+    exact = sum(alike for _, alike in counted.kept) * largest.tokens
+    kept = sum(alike * largest.tokens * (heap if one * largest.tokens < HEAP_UP_TO else 1.0) for one, alike in counted.kept)
+    attention = kept_attention(counted, largest, ways) * (heap if ways.packed else 1.0)
     if ways.checkpointing:
-        share = kept / max(counted.kept_bytes * largest.tokens, 1.0)
-        kept = share * (4.0 * counted.width * counted.layers + counted.kept_in_layer) * largest.tokens
-        attention /= max(counted.layers, 1)
-    product = 4.0 * body.product if body.product_learns else 0.0  # its gradient is formed beside the logits, and a second time where it is scaled
+        held = (4.0 * counted.width * counted.layers + fitted.computed_again * counted.kept_in_layer) * largest.tokens
+        kept *= min(1.0, held / max(exact, 1.0))
+        attention *= min(1.0, fitted.computed_again / max(counted.layers, 1))
+    # Gradients come up while activations are let go, and lie in the gaps that were left between those.
+    gradients = 4.0 * (body.trainable + (body.product if body.product_learns else 0))  # that of the output embedding is formed beside the logits
     return {
         "weights": weights,
         "optimizer": states,
-        "gradients": gradients + product,
-        "activations": kept,
+        "gradients": max(0.0, gradients - (heap - 1) / heap * kept),
+        "activations": (0.75 if ways.bf16 else 1.0) * kept,
         "attention": attention,
         "passing": _passing(body, largest, ways, fitted) if counted.kept else 0.0,
     }
-
-
-def _held(together: float, one: float, ways: Ways, fitted: Fitted) -> float:
-    """Return the bytes that tensors take, `together` in all and `one` each."""
-    return together * (fitted.heap if ways.cpu and one < HEAP_UP_TO else 1.0)
 
 
 def kept_attention(counted: Counted, forward: Forward, ways: Ways) -> float:

@@ -43,15 +43,16 @@ def speeds(device: torch.device) -> dict[str, float]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     key = f"{device.type}|{name}|{_cpu_model()}|threads={torch.get_num_threads()}|torch={torch.__version__}"
     cache = environment.cache_folder() / "precision.json"
-    try:
-        known = json.loads(cache.read_text(encoding="utf-8"))
-        if all(isinstance(known[key][name], float) for name in ("fp32_tflops", "bf16_tflops", "gigabytes_per_second")):
-            return dict(known[key])
-    except (OSError, ValueError, KeyError, TypeError):
-        known = {}
-    found = _measure(device)
+    known: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        known = dict(json.loads(cache.read_text(encoding="utf-8")))
+    held = known.get(key)
+    held = {name: value for name, value in held.items() if isinstance(value, float)} if isinstance(held, dict) else {}
+    if held.keys() >= {"fp32_tflops", "bf16_tflops", "gigabytes_per_second"}:
+        return held
+    found = {**_measure(device), **held}  # what an earlier version measured stays: a machine should not change its mind about bf16
     with contextlib.suppress(OSError):  # a read-only home only means measuring again
-        files.write_json(cache, {**(known if isinstance(known, dict) else {}), key: found})
+        files.write_json(cache, {**known, key: found})
     return found
 
 
