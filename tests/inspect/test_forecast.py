@@ -21,7 +21,6 @@ from weitiao.training.plan import facts
 from weitiao.training.prepare import encode, prepare
 
 LENGTH = 24
-HEADS = {"bert": "AutoModelForSequenceClassification", "roberta": "AutoModelForSequenceClassification", "llama": "AutoModelForSequenceClassification"}
 
 
 def config_of(folder: Path, **changes: Any) -> tuple[Any, Head]:

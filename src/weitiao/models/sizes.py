@@ -199,7 +199,7 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__
+        name = func.overloadpacket.__name__.removesuffix("_")
         read, written = [*_tensors(args)], [*_tensors((out,))]
         if not func._schema.is_mutable and written and _storage(written[0]) in {_storage(t) for t in read}:
             return out  # a view
@@ -252,11 +252,25 @@ def _stand_in(model: Any, calls: list[Attention]) -> None:
             _plain_low_rank(module)
 
 
-def _plain_low_rank(module: Module) -> None:
-    """Give a LoRA layer PEFT's own forward, which keeps the same: ours asks for the device's autocast, and meta has none."""
+def _plain_low_rank(module: Any) -> None:
+    """Give a LoRA layer its one product without asking for the device's autocast, which meta has not; PEFT's own forward where that would be taken."""
     kind = type(module)
-    if kind.__module__ == "weitiao.models.low_rank":
+    if kind.__module__ != "weitiao.models.low_rank":
+        return
+    from weitiao.models.low_rank import _LowRank
+
+    name: str = module.active_adapters[0]
+    dropout: Any = module.lora_dropout[name]
+    if name in module.lora_variant or getattr(dropout, "p", 0.0):
         module.__class__ = kind.__mro__[1]
+        return
+
+    def forward(x: Tensor) -> Tensor:
+        base, down, up = module.base_layer, module.lora_A[name].weight, module.lora_B[name].weight
+        found: Tensor = _LowRank.apply(x, base.weight, base.bias, down, up, module.scaling[name], x.dtype)  # type: ignore[no-untyped-call]
+        return found
+
+    module.forward = forward
 
 
 class _Attend(torch.autograd.Function):
