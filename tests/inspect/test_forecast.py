@@ -95,6 +95,7 @@ def test_a_model_that_cannot_be_counted_gets_a_forecast_from_its_sizes(tmp_path:
 def test_counting_leaves_the_configuration_as_it_was(recipe_dict: dict[str, Any]) -> None:
     recipe = Recipe.load(recipe_dict)
     prepared, encoded = encode(prepare(recipe))
+    load.skeleton(prepared.config, prepared.recipe.task.head)  # which chooses an attention where none was named
     before = prepared.config.to_dict(), prepared.config._attn_implementation
     facts(recipe, prepared, encoded)
     assert (prepared.config.to_dict(), prepared.config._attn_implementation) == before

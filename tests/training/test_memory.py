@@ -151,6 +151,7 @@ def weights(report: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def test_micro_batches_are_halved_until_they_fit_and_the_steps_stay_the_same(small: dict[str, Any], limit: Callable[..., list[int]]) -> None:
+    small["train"] |= {"optimizer": "sgd", "learning_rate": 0.05}  # a step of AdamW is as long for a gradient of rounding as for any other
     whole = weitiao.train(small, out="whole")
     assert whole["plan"]["batch_size"] == 32
     seen = limit(8)
@@ -224,7 +225,8 @@ def test_a_probe_measures_and_leaves_no_folder(small: dict[str, Any]) -> None:
     recipe = Recipe.load(small)
     found, promised = probe.plan(recipe).forecast, planned(recipe).forecast
     assert (found["from"], promised["from"]) == ("probe", "sizes")
-    assert found["minutes"] != promised["minutes"] and "other" in found["parts"]
+    assert "other" in found["parts"] and "other" not in promised["parts"]
+    assert found["seconds_per_step"] > 0 and found["seconds"]["loading"] == promised["seconds"]["loading"]
     assert sum(found["parts"].values()) == pytest.approx(found["memory_gb"], abs=0.01)
     assert not Path("runs").exists()
 

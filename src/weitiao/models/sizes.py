@@ -260,8 +260,8 @@ def _plain_low_rank(module: Any) -> None:
     from weitiao.models.low_rank import _LowRank
 
     name: str = module.active_adapters[0]
-    dropout: Any = module.lora_dropout[name]
-    if name in module.lora_variant or getattr(dropout, "p", 0.0):
+    dropped: float = getattr(module.lora_dropout[name], "p", 0.0)
+    if dropped or name in module.lora_variant:
         module.__class__ = kind.__mro__[1]
         return
 
