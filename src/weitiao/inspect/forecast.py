@@ -28,10 +28,8 @@ class Fitted:
     """PEFT beside it."""
     loading: float = 2.0
     """Copies of the weights while they are read: the mapped file counts until it is let go."""
-    heap: float = 1.7
+    heap: float = 1.75
     """What lies in memory for each byte of tensors below HEAP_UP_TO that are kept for the backward: between them the allocator leaves gaps."""
-    heap_low_rank: float = 1.95
-    """The same beside LoRA, whose narrow tensors lie between the others."""
     computed_again: float = 2.0
     """Layers whose activations exist at a time where they are computed again."""
     passing: float = 4.5
@@ -185,10 +183,10 @@ def _in_steps(body: Body, work: Work, ways: Ways, fitted: Fitted, weights: float
     if ways.bf16:  # the frozen matrices are kept in both precisions (the fp32 ones on the CPU), the trained ones cast in each forward
         weights = 4.0 * body.trainable + (1.5 if ways.cpu else 0.5) * frozen + 2.0 * body.trainable
     states = {"adamw": 8.0, "sgd": 4.0 if ways.momentum else 0.0}[ways.optimizer] * body.trainable
-    heap = 1.0 if not ways.cpu else fitted.heap_low_rank if body.method == "lora" else fitted.heap
+    heap = fitted.heap if ways.cpu else 1.0
     exact = sum(alike for _, alike in counted.kept) * largest.tokens
     kept = sum(alike * largest.tokens * (heap if one * largest.tokens < HEAP_UP_TO else 1.0) for one, alike in counted.kept)
-    attention = kept_attention(counted, largest, ways) * (heap if ways.packed else 1.0)
+    attention = kept_attention(counted, largest, ways) * (heap if ways.packed else 1.0)  # small tensors, one a document; else one large
     if ways.checkpointing:
         held = (4.0 * counted.width * counted.layers + fitted.computed_again * counted.kept_in_layer) * largest.tokens
         kept *= min(1.0, held / max(exact, 1.0))
