@@ -28,7 +28,7 @@ class Fitted:
     """PEFT beside it."""
     loading: float = 2.0
     """Copies of the weights while they are read: the mapped file counts until it is let go."""
-    heap: float = 1.75
+    heap: float = 1.7
     """What lies in memory for each byte of tensors below HEAP_UP_TO that are kept for the backward: between them the allocator leaves gaps."""
     computed_again: float = 2.0
     """Layers whose activations exist at a time where they are computed again."""
