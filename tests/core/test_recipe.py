@@ -93,7 +93,7 @@ def test_yaml_words_stay_words_and_exponents_are_numbers(tmp_path: Path) -> None
         ("model: {a: 1}\ndata: {name: csv}\ntask: text_classification\n", "model.a: model has no setting 'a'"),
         ("model: m\ndata: 3\ntask: text_classification\n", "data: expected a name and settings, got 3"),
         ("model: m\ntask: text_classification\n", "data: missing"),
-        ("model: m\ndata: csv\ntask: text_classification\ntrain: {batch_size: many}\n", "train.batch_size: expected whole number, got 'many'"),
+        ("model: m\ndata: csv\ntask: text_classification\ntrain: {batch_size: many}\n", "train.batch_size: expected whole number or auto, got 'many'"),
         ("model: m\ndata: csv\ntask: text_classification\ntrain: {seed: 1.5}\n", "train.seed: expected whole number, got 1.5"),
         ("model: m\ndata: csv\ntask: text_classification\ntrain: {learning_rate: .nan}\n", "train.learning_rate: expected number or null"),
         ("model: m\ndata: csv\ntask: text_classification\ntrain: {schedule: linaer}\n", "expected one of linear, cosine, constant, got 'linaer'"),

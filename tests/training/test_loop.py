@@ -15,7 +15,7 @@ from weitiao.core.contracts import Features, Layout, Loss, Term
 from weitiao.core.recipe import Recipe
 from weitiao.errors import Diverged
 from weitiao.inspect.forecast import Body
-from weitiao.models import load
+from weitiao.models import load, sizes
 from weitiao.parallel.single import Single
 from weitiao.regularize.l1 import L1
 from weitiao.regularize.l2 import L2
@@ -24,6 +24,7 @@ from weitiao.training import loop, optim
 from weitiao.training.loader import Loader
 from weitiao.training.plan import Facts, make_plan
 from weitiao.training.prepare import prepare
+from weitiao.training.workload import Rows
 
 
 def test_a_loss_is_divided_once_by_the_count_of_the_whole_step() -> None:
@@ -205,11 +206,17 @@ FACTS = Facts(
     split_said="",
     selected_on_same_rows=False,
     metric="accuracy",
-    tokens={"mean": 20, "p95": 40, "longest": 60, "share_past_limit": 0.25},
-    body=Body(parameters=20_000_000, trainable=20_000_000, in_layers=10_000_000, trained_depth=1.0, width=384, layers=6, heads=12),
+    tokens={"mean": 30, "p95": 60, "longest": 60, "share_past_limit": 0.25},
+    lengths=Rows(np.array([10, 20, 30, 60] * 250), np.full(100, 20), np.full(100, 20), head_is_new=True),
+    body=Body(
+        parameters=20_000_000,
+        trainable=20_000_000,
+        counted=sizes.guessed(in_layers=10_000_000, learnt_share=1.0, width=384, layers=6, heads=12),
+        largest=12_000_000,
+    ),
     device="cpu",
     dtype="fp32",
-    precision={"fp32_tflops": 0.3, "bf16_tflops": 0.1},
+    precision={"fp32_tflops": 0.3, "bf16_tflops": 0.1, "gigabytes_per_second": 10.0},
     threads=2,
 )
 

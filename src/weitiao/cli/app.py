@@ -41,6 +41,7 @@ def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe.")],
     overrides: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Settings laid over the recipe, such as train.epochs=1.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what would be done, and stop.")] = False,
+    probe: Annotated[bool, typer.Option("--probe", help="With --plan: load the model and measure time and memory on a few of the longest batches.")] = False,
     out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Folder of the run. Default: runs/NAME.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Start a new run beside a finished or unfinished one.")] = False,
     as_json: Json = False,
@@ -48,7 +49,7 @@ def train(
     """Train a recipe; go on with it if it was interrupted; measure before and after on the same rows."""
     from weitiao.cli.train import train as command
 
-    raise typer.Exit(command(recipe, overrides or [], plan, out, again, as_json))
+    raise typer.Exit(command(recipe, overrides or [], plan, probe, out, again, as_json))
 
 
 @app.command()

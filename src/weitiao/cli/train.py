@@ -14,15 +14,29 @@ from weitiao.core import registry
 from weitiao.core.contracts import Task
 from weitiao.core.recipe import Recipe
 from weitiao.core.report import digits_of, number, p_in_words
+from weitiao.errors import Conflict
+
+PARTS = {
+    "process": "Python and its libraries",
+    "optimizer": "optimizer's state",
+    "attention": "attention weights",
+    "passing": "what comes and goes",
+    "file": "the file while it is read",
+}
+"""Part of a memory forecast -> what it is called, where its own name does not say enough."""
 
 
-def train(recipe: Path, overrides: list[str], plan: bool, out: Path | None, again: bool, as_json: bool) -> int:
+def train(recipe: Path, overrides: list[str], plan: bool, probe: bool, out: Path | None, again: bool, as_json: bool) -> int:
     """Train, or print the plan; return the exit code."""
+    if probe and not plan:
+        raise Conflict(
+            "train: --probe has no meaning without --plan.", hint="--plan --probe measures time and memory on a few steps, and stops; without both, train."
+        )
     asked = Recipe.load(recipe, overrides=overrides)  # most mistakes end here, before torch is imported
     if plan:
         from weitiao.training.run import plan as make_plan
 
-        made = make_plan(asked).settings()
+        made = make_plan(asked, probed=probe).settings()
         if as_json:
             print_json(made)
         else:
@@ -80,9 +94,23 @@ def show_report(report: Mapping[str, Any]) -> None:
         f"\n{report['steps']} steps in {report['train_seconds']:.1f} s, {number(rate, digits_of([rate], usual=1))} examples/s, "
         f"{report['tokens_per_second']:.0f} tokens/s, peak memory {report['peak_memory_gb']:.2f} GB, {machine}"
     )
+    if said := _held(report):
+        stdout.print(said)
     stdout.print(f"report    {escape(report['report'])}\nartifact  {escape(report['artifact'])}")
     artifact = escape(shlex.quote(_relative(report["artifact"])))
     stdout.print(f"next      weitiao predict {artifact} {'--chat' if _generates(report['task']) else 'FILE'}")
+
+
+def _held(report: Mapping[str, Any]) -> str:
+    """Return the forecast beside what happened; empty where the plan is of an earlier version."""
+    forecast, held = report["forecast"], report.get("forecast_held")
+    if not held:
+        return ""
+    minutes = forecast["seconds_per_step"] * report["steps"] / 60
+    return (
+        f"forecast  {minutes:.2f} minutes of steps, {forecast['memory_gb']:.2f} GB; "
+        f"it took {report['train_seconds'] / 60:.2f} minutes ({held['time']:.0%}) and {report['peak_memory_gb']:.2f} GB ({held['memory']:.0%})"
+    )
 
 
 def _generates(task: str) -> bool:
@@ -107,12 +135,25 @@ def show_plan(recipe: Recipe, plan: Mapping[str, Any]) -> None:
         ("steps", f"{steps}, {judged}"),
         ("learning rate", f"{plan['learning_rate']:g}, {recipe.train.schedule}, {recipe.train.optimizer}"),
         ("precision", f"{plan['dtype']} on {plan['device']}, {plan['threads']} threads"),
-        ("forecast", f"about {forecast['minutes']:.1f} minutes, {forecast['memory_gb']:.1f} GB at the peak (analytic; nothing was run)"),
+        ("time", _time(forecast)),
+        ("memory", _memory(forecast)),
     ):
         shown.add_row(what, escape(decision))
     stdout.print(shown)
     for note in plan["notes"]:
         stdout.print(f"note: {escape(note)}")
+
+
+def _time(forecast: Mapping[str, Any]) -> str:
+    took = "from a few steps on the longest batches" if forecast["from"] == "probe" else "from sizes; nothing was run"
+    return f"about {forecast['minutes']:.1f} minutes of steps, {forecast['total_minutes']:.1f} in all ({took})"
+
+
+def _memory(forecast: Mapping[str, Any]) -> str:
+    parts = sorted(forecast["parts"].items(), key=lambda part: -abs(part[1]))
+    told = ", ".join(f"{PARTS.get(name, name)} {value:.2f}" for name, value in parts if abs(value) >= 0.005)
+    free = f" of {forecast['free_gb']:.1f} GB that may be used" if forecast["free_gb"] is not None else ""
+    return f"about {forecast['memory_gb']:.1f} GB at the peak{free}, in {forecast['peak_in']}: {told}"
 
 
 def _batches(plan: Mapping[str, Any]) -> str:

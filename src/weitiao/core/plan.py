@@ -74,7 +74,7 @@ class Plan(Settings):
     """Parameters in total, and how many train."""
     tokens: dict[str, float]
     """Tokens of a training row: mean, 95th percentile, longest; share of rows past the limit."""
-    forecast: dict[str, float]
-    """Expected minutes and peak memory (GB) of this process; analytic, nothing was run."""
+    forecast: dict[str, Any]
+    """Expected time and peak memory (GB) of this process, what they are made of, and whether they come from sizes or from a probe."""
     notes: list[str]
     """What a person should know before starting."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from weitiao.core import document, fingerprint, registry
@@ -17,6 +17,8 @@ from weitiao.errors import BadValue, Conflict, MissingFile, RecipeError, Unknown
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 S = TypeVar("S", bound=Settings)
+ROWS_PER_STEP = 32
+"""Rows in one optimizer step where nothing is said."""
 
 
 class Train(Settings):
@@ -26,12 +28,17 @@ class Train(Settings):
     """Times every training row is seen; a fraction stops inside an epoch."""
     steps: PositiveInt | None = None
     """Optimizer steps; takes the place of `epochs`."""
-    batch_size: PositiveInt = 32
-    """Rows in one forward."""
+    batch_size: PositiveInt | Literal["auto"] = 32
+    """Rows in one forward. auto: as many of the step's rows as memory holds by the forecast, and half as many whenever it runs out."""
     gradient_accumulation: PositiveInt = 1
     """Forwards in one optimizer step: a step sees batch_size x gradient_accumulation rows. The gradient does not depend on how they are divided."""
+    rows_per_step: PositiveInt | None = None
+    """Rows in one optimizer step where batch_size is auto, which divides them and leaves the gradient as it is. Default: 32."""
     learning_rate: PositiveFloat | None = None
     """Peak learning rate. Default: what usually suits the method."""
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    """Learning rate of a layer as a multiple of that of the layer above (arXiv:2003.10555, arXiv:1801.06146): the head has the full
+    rate, the embeddings the lowest. 1 gives all the same; 0.8 to 0.95 are usual."""
     weight_decay: NonNegativeFloat = 0.01
     """Decoupled decay (AdamW, arXiv:1711.05101) of matrices; biases and norms are spared. With sgd it is the classic L2 decay."""
     warmup_ratio: Share = 0.06
@@ -81,6 +88,19 @@ class Train(Settings):
     """Steps between checkpoints to resume from. Default: with every evaluation."""
     seed: int = Field(default=1, ge=0, lt=2**31)
     """Seed of the head's first weights, the row order and dropout."""
+
+    @model_validator(mode="after")
+    def _one_size_of_a_step(self) -> Self:
+        if self.batch_size == "auto" and self.gradient_accumulation != 1:
+            raise ValueError("gradient_accumulation follows from memory where batch_size is auto: set rows_per_step")
+        if self.batch_size != "auto" and self.rows_per_step is not None:
+            raise ValueError("rows_per_step goes with batch_size: auto; a number of rows is batch_size x gradient_accumulation")
+        return self
+
+    @property
+    def step_rows(self) -> int:
+        """Rows in one optimizer step."""
+        return (self.rows_per_step or ROWS_PER_STEP) if isinstance(self.batch_size, str) else self.batch_size * self.gradient_accumulation
 
 
 class Evaluate(Settings):
@@ -349,8 +369,11 @@ def _settings(kind: type[S], key: str, value: Any, report: Any) -> S | None:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
+        explained = set()
         for details in error.errors(include_url=False):
-            _explain(kind, key, details, report)
+            if details["loc"][:1] not in explained or not details["loc"]:  # a setting of several types has an error for each: the first says enough
+                explained.add(details["loc"][:1])
+                _explain(kind, key, details, report)
         return None
 
 

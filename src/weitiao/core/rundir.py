@@ -76,6 +76,10 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         files.write_text(self.path / "recipe.yaml", recipe.as_yaml())
         files.write_json(self.path / "environment.json", environment)
+        self.write_plan(plan)
+
+    def write_plan(self, plan: Plan) -> None:
+        """Write what was decided; again where memory showed that less fits."""
         files.write_json(self.path / "plan.json", plan.settings())
 
     @contextlib.contextmanager

@@ -1,15 +1,60 @@
-"""What a run will need, from sizes alone: nothing is loaded and nothing is run."""
+"""What a run will need, from sizes alone: memory at its peak, part by part, and time.
+
+The model says what it keeps, multiplies and moves per token (`models/sizes.py`), the training rows say how many tokens stand
+together (`training/loader.py`), the machine how fast it multiplies and copies (`models/precision.py`). The rest is arithmetic
+and the few numbers of `Fitted`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-PROCESS_GB = 0.55
-"""Python with torch, transformers and a tokenizer, before any weights."""
-EFFICIENCY = 0.55
-"""Share of the measured matrix-product speed that a training step reaches with attention, norms and dropout between."""
-KEPT_PER_TOKEN = 40
-"""Values a layer keeps per token and unit of width for its backward: inputs of every product, activations, masks."""
+from weitiao.models.attention import KEPT_UP_TO
+from weitiao.models.readout import CHUNK
+from weitiao.models.sizes import Counted
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The numbers that no size tells: fitted by `benchmarks/forecast.py` to its grid of real runs, which prints them anew.
+
+    Times are multiples of what the measured speeds promise. Fitted on 2 cores of a Xeon (AVX-512), torch 2.13, fp32.
+    """
+
+    process_gb: float = 0.58
+    """Python with torch, transformers, the tokenizer and the rows, before any weights."""
+    peft_gb: float = 0.05
+    """PEFT beside it."""
+    loading: float = 2.0
+    """Copies of the weights while they are read: the mapped file counts until it is let go."""
+    heap: float = 1.7
+    """What lies in memory for each byte of tensors below HEAP_UP_TO that are kept for the backward: between them the allocator leaves gaps."""
+    computed_again: float = 2.0
+    """Layers whose activations exist at a time where they are computed again."""
+    passing: float = 4.5
+    """Results as large as the largest one of a layer that exist at a time, forward or backward."""
+    products: float = 1.3
+    """Time of matrix products: shapes, gradients and threads are less kind than the products that are measured."""
+    elementwise: float = 1.0
+    """Time of what is read and written between the products."""
+    attention: float = 1.0
+    """Time of products and passes inside documents."""
+    operation_s: float = 6e-6
+    """Seconds of an operation whatever its size."""
+    optimizer: float = 1.0
+    """Time of reading and writing weights, gradients and the optimizer's state."""
+    step_s: float = 0.002
+    """Seconds of a step besides: collating, the generator, the record."""
+    loading_s: float = 3.0
+    """Seconds before the weights are there, from a warm disk, and to seal the artifact and write the report."""
+
+
+FITTED = Fitted()
+HEAP_UP_TO = 2**25
+"""Bytes from which on glibc maps a tensor on its own, without gaps, and gives it back when it is let go."""
+DISK = 1e9
+"""Bytes a second that weights are read and written with, about."""
 
 
 @dataclass(frozen=True)
@@ -18,37 +63,235 @@ class Body:
 
     parameters: int
     trainable: int
-    in_layers: int
-    """Parameters inside the layers: those that every token is multiplied with."""
-    trained_depth: float
-    """Share of the layers that the backward goes through."""
-    width: int
-    layers: int
-    heads: int
+    counted: Counted
+    largest: int = 0
+    """Parameters of the largest trained matrix: as a rule the token embedding."""
+    product: int = 0
+    """Parameters of the output embedding, where the task reads likelihoods out of hidden states; else 0."""
+    product_learns: bool = False
+    vocabulary: int = 0
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One forward: how many tokens stand together."""
+
+    tokens: float
+    """Padding included."""
+    squares: float
+    """Squared lengths, summed over the documents that attention keeps apart, or over padded rows."""
+    kept_squares: float
+    """Those of documents whose attention weights are kept for the backward."""
+    asked: float = 0.0
+    """Tokens whose likelihood is read out."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """How much is asked of it, and how fast the machine is."""
+    """What is asked of a model."""
 
-    tokens_per_forward: float
-    longest: float
-    """Tokens of the longest row of a usual batch."""
-    tokens: float
-    """Tokens of all steps together."""
     steps: int
+    forwards: tuple[Forward, ...]
+    """The forwards of some steps, alike to all of them."""
+    tried_steps: int
+    """Steps that these forwards make."""
+    largest: Forward
+    """The forward that needs most memory."""
+    before: tuple[Forward, ...] = ()
+    """What is measured before training; and, but for the fitting of a linear head, after it."""
+    after: tuple[Forward, ...] = ()
+    dev: tuple[Forward, ...] = ()
+    evaluations: int = 0
+    generated: float = 0.0
+    """Forwards that generating answers takes, before; each multiplies all weights with a few tokens."""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How it is computed, and how fast the machine is."""
+
     tflops: float
     """Measured speed of matrix products in the chosen precision, TFLOP/s."""
+    evaluation_tflops: float
+    """The same in fp32, which before and after are measured in."""
+    gigabytes_per_second: float
+    """Measured speed of reading and writing."""
+    packed: bool
+    cpu: bool = True
+    checkpointing: bool = False
+    bf16: bool = False
+    optimizer: str = "adamw"
+    momentum: bool = True
 
 
-def forecast(body: Body, work: Work) -> dict[str, float]:
-    """Return `minutes` of training and `memory_gb`, the peak of the process."""
-    forward = 2.0 * body.in_layers * work.tokens
-    share = min(1.0, body.trainable / max(body.parameters, 1))  # a frozen weight passes the gradient on but needs none of its own
-    backward = (1 + share) * forward * body.trained_depth
-    optimizer = 24.0 * body.trainable * work.steps  # about 24 bytes of traffic per parameter, at about 1e10 bytes a second
-    seconds = (forward + backward) / (work.tflops * 1e12 * EFFICIENCY) + optimizer / 1e10
-    attention = body.heads * work.longest * work.tokens_per_forward * 3
-    kept = body.layers * body.trained_depth * (KEPT_PER_TOKEN * body.width * work.tokens_per_forward + attention)
-    memory = PROCESS_GB + (4.0 * body.parameters + 16.0 * body.trainable + 4.0 * kept) / 1e9
-    return {"minutes": round(seconds / 60, 2), "memory_gb": round(memory, 2)}
+@dataclass(frozen=True)
+class Forecast:
+    """Memory by part (GB) of the phase that needs most, and seconds by phase."""
+
+    phases: dict[str, dict[str, float]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    steps: int = 1
+
+    @property
+    def peak_in(self) -> str:
+        """The phase that needs most memory."""
+        return max(self.phases, key=lambda phase: sum(self.phases[phase].values()))
+
+    @property
+    def memory_gb(self) -> float:
+        """The peak of the process."""
+        return sum(self.phases[self.peak_in].values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "from": "sizes",
+            "minutes": round(self.seconds["steps"] / 60, 3),
+            "total_minutes": round(sum(self.seconds.values()) / 60, 3),
+            "seconds_per_step": round(self.seconds["steps"] / max(self.steps, 1), 4),
+            "seconds": {phase: round(value, 1) for phase, value in self.seconds.items()},
+            "memory_gb": round(self.memory_gb, 3),
+            "peak_in": self.peak_in,
+            "parts": {part: round(value, 3) for part, value in self.phases[self.peak_in].items()},
+        }
+
+
+def forecast(body: Body, work: Work, ways: Ways, fitted: Fitted = FITTED) -> Forecast:
+    """Return what a run will need."""
+    return Forecast(memory(body, work, ways, fitted), _seconds(body, work, ways, fitted), work.steps)
+
+
+# ------------------------------------------------------------ memory
+
+
+def memory(body: Body, work: Work, ways: Ways, fitted: Fitted = FITTED) -> dict[str, dict[str, float]]:
+    """Return GB by phase and part. On a CPU the process counts, on other devices what lies there."""
+    process = {"process": fitted.process_gb + (fitted.peft_gb if body.method == "lora" else 0.0)} if ways.cpu else {}
+    weights = 4.0 * body.parameters
+    judged = [*work.before, *work.after, *work.dev]
+    phases = {"evaluation": {"weights": weights, "passing": max((_passing(body, forward, ways, fitted) for forward in judged), default=0.0)}}
+    if ways.cpu:
+        phases["loading"] = {"weights": weights, "file": (fitted.loading - 1) * weights}
+    phases["steps"] = _in_steps(body, work, ways, fitted, weights)
+    return {phase: {**process, **{part: value / 1e9 for part, value in parts.items()}} for phase, parts in phases.items()}
+
+
+def _in_steps(body: Body, work: Work, ways: Ways, fitted: Fitted, weights: float) -> dict[str, float]:
+    counted, largest = body.counted, work.largest
+    frozen = 4.0 * (body.parameters - body.trainable)
+    if ways.bf16:  # the frozen matrices are kept in both precisions (the fp32 ones on the CPU), the trained ones cast in each forward
+        weights = 4.0 * body.trainable + (1.5 if ways.cpu else 0.5) * frozen + 2.0 * body.trainable
+    states = {"adamw": 8.0, "sgd": 4.0 if ways.momentum else 0.0}[ways.optimizer] * body.trainable
+    heap = fitted.heap if ways.cpu else 1.0
+    exact = sum(alike for _, alike in counted.kept) * largest.tokens
+    kept = sum(alike * largest.tokens * (heap if one * largest.tokens < HEAP_UP_TO else 1.0) for one, alike in counted.kept)
+    attention = kept_attention(counted, largest, ways) * (heap if ways.packed else 1.0)  # small tensors, one a document; else one large
+    if ways.checkpointing:
+        held = (4.0 * counted.width * counted.layers + fitted.computed_again * counted.kept_in_layer) * largest.tokens
+        kept *= min(1.0, held / max(exact, 1.0))
+        attention *= min(1.0, fitted.computed_again / max(counted.layers, 1))
+    # Gradients come up while activations are let go, and lie in the gaps that were left between those.
+    gradients = 4.0 * (body.trainable + (body.product if body.product_learns else 0))  # that of the output embedding is formed beside the logits
+    return {
+        "weights": weights,
+        "optimizer": states,
+        "gradients": max(0.0, gradients - (heap - 1) / heap * kept),
+        "activations": (0.75 if ways.bf16 else 1.0) * kept,
+        "attention": attention,
+        "passing": _passing(body, largest, ways, fitted) if counted.kept else 0.0,
+    }
+
+
+def kept_attention(counted: Counted, forward: Forward, ways: Ways) -> float:
+    """Return the bytes that attention keeps: in each layer, the attention weights of every head and document, or what torch's own keeps."""
+    total = 0.0
+    for call in counted.calls:
+        if not call.learns:
+            continue
+        if ways.cpu and call.dropout:  # weights, which of them are dropped, and what is left of them
+            total += 9.0 * call.heads * forward.squares
+        elif ways.cpu and ways.packed:
+            total += 4.0 * call.heads * forward.kept_squares
+        else:  # its result, and keys and values once per head
+            total += 4.0 * call.width * (call.heads + 2 * (call.heads - call.groups)) * forward.tokens
+    return total
+
+
+def _passing(body: Body, forward: Forward, ways: Ways, fitted: Fitted) -> float:
+    """Return the bytes that come and go within a layer or the read-out."""
+    heads = max((call.heads for call in body.counted.calls), default=0)
+    inside = 3 * 4.0 * heads * forward.squares if ways.cpu and not ways.packed and any(call.dropout for call in body.counted.calls) else 0.0
+    logits = 2 * 4.0 * min(forward.asked * body.vocabulary, CHUNK)  # once more while they are summed
+    return max(fitted.passing * body.counted.widest * forward.tokens, inside, logits)
+
+
+# ------------------------------------------------------------ time
+
+
+def terms(body: Body, forwards: tuple[Forward, ...], steps: float, ways: Ways, *, learns: bool = True) -> dict[str, float]:
+    """Return the seconds of forwards (and their backwards, where it `learns`) as the measured speeds promise them, by kind of work.
+
+    `operations` and `steps` are numbers, not seconds.
+    """
+    counted = body.counted
+    speed, copied = (ways.tflops if learns else ways.evaluation_tflops) * 1e12, ways.gigabytes_per_second * 1e9
+    tokens = sum(forward.tokens for forward in forwards)
+    asked = sum(forward.asked for forward in forwards)
+    squares = sum(forward.squares for forward in forwards)
+    again = 2 if ways.checkpointing and learns else 1
+    flops = counted.forward_flops * again + (counted.backward_flops if learns else 0.0)
+    moved = counted.forward_bytes * again + (counted.backward_bytes if learns else 0.0)
+    operations = counted.forward_operations * again + (counted.backward_operations if learns else 0)
+    inside = 0.0
+    for call in counted.calls:
+        back = learns and call.learns
+        products = call.heads * call.width * (4.0 * again + 8.0 * back)
+        passes = 4.0 * call.heads * (8.0 * again + 10.0 * back)
+        inside += squares * (products / speed + passes / copied)
+    read_out = 2.0 * body.product * (1 + (1 + body.product_learns) * learns)
+    logits = 4.0 * body.vocabulary * (4 + 4 * learns)
+    trained = {"adamw": 28.0, "sgd": 20.0}[ways.optimizer] + 16.0  # and the gradient: written, normed, clipped
+    return {
+        "products": (tokens * flops + asked * read_out) / speed,
+        "elementwise": (tokens * moved + asked * logits * bool(body.product)) / copied,
+        "attention": inside,
+        "operations": float(operations * len(forwards)),
+        "optimizer": steps * trained * body.trainable / copied,
+        "steps": float(steps),
+    }
+
+
+def seconds_of(found: dict[str, float], fitted: Fitted = FITTED) -> float:
+    """Return the seconds of work in these terms."""
+    return (
+        fitted.products * found["products"]
+        + fitted.elementwise * found["elementwise"]
+        + fitted.attention * found["attention"]
+        + fitted.operation_s * found["operations"]
+        + fitted.optimizer * found["optimizer"]
+        + fitted.step_s * found["steps"]
+    )
+
+
+def _seconds(body: Body, work: Work, ways: Ways, fitted: Fitted) -> dict[str, float]:
+    step = seconds_of(terms(body, work.forwards, work.tried_steps, ways), fitted) / max(work.tried_steps, 1)
+
+    def judged(forwards: tuple[Forward, ...]) -> float:
+        return seconds_of(terms(body, forwards, 0, ways, learns=False), fitted)
+
+    reading = 4.0 * body.parameters / (ways.gigabytes_per_second * 1e9)  # each generated token reads every weight
+    generating = work.generated * (reading + fitted.operation_s * body.counted.forward_operations)
+    weights = 4.0 * body.parameters / DISK
+    return {
+        "loading": fitted.loading_s + 2 * weights,
+        "before": judged(work.before) + generating,
+        "steps": step * work.steps,
+        "evaluations": judged(work.dev) * work.evaluations,
+        "after": judged(work.after) + generating + fitted.loading_s + 3 * weights,
+    }
+
+
+def kept_square(length: int) -> float:
+    """Return the square of a document's length if its attention weights are kept for the backward, else 0."""
+    return float(length) ** 2 if length <= KEPT_UP_TO else 0.0

@@ -237,6 +237,14 @@ def within_limit(total: int | None, available: int | None, limit: str, used: str
     return ceiling, max(left, 0) if available is None else max(min(left, available), 0)
 
 
+def memory_for_this_process(root: Path = Path("/")) -> float | None:
+    """Return the memory (GB) that this process may use in all: what is available, and what it holds already."""
+    _, available = _memory(root)
+    fields = _text(root, "/proc/self/statm").split()
+    resident = int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 and fields[1].isdigit() else 0
+    return None if available is None else _gb(available + resident)
+
+
 def _memory(root: Path) -> tuple[int | None, int | None]:
     total, available = parse_meminfo(_text(root, "/proc/meminfo"))
     if total is None:

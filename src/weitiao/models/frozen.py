@@ -36,6 +36,7 @@ from weitiao.models.layout import divided, lengths
 
 GIVEN = "frozen_states"
 """Name under which a forward is given what the frozen layers say."""
+STATES = "states.npy"
 TOKENS = 4096
 """Tokens of a forward in which the states are computed, at most."""
 CHECKED_ROWS = 4
@@ -135,12 +136,14 @@ class Prefix:
         """
         sizes = np.ones(len(features), dtype=int) if self.pooled else lengths(features)
         folder = environment.cache_folder() / "states" / self._fingerprint(features)
-        if not files.is_complete(folder):
+        shape = (int(sizes.sum()), self._width)
+        if (values := _opened(folder, shape)) is None:
             with files.folder_being_written(folder) as new:
-                self._compute(_reserved(new / "states.npy", (int(sizes.sum()), self._width)), features, sizes, on_batch)
+                self._compute(_reserved(new / STATES, shape), features, sizes, on_batch)
             _make_room(folder)
+            values = np.load(folder / STATES, mmap_mode="r")
         os.utime(folder)
-        return Known(_split(np.load(folder / "states.npy", mmap_mode="r"), sizes), self.pooled)
+        return Known(_split(values, sizes), self.pooled)
 
     @property
     def _width(self) -> int:
@@ -270,6 +273,17 @@ def fits(needed: int) -> bool:
     while not folder.exists():
         folder = folder.parent
     return needed <= min(KEPT_BYTES, MOST_OF_THE_DISK * shutil.disk_usage(folder).free)
+
+
+def _opened(folder: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """Return the states of a folder; None where there are none, or the file is not what was written."""
+    if not files.is_complete(folder):
+        return None
+    try:
+        found: np.ndarray = np.load(folder / STATES, mmap_mode="r")
+        return found if found.shape == shape and found.dtype == np.float32 else None
+    except (OSError, ValueError):
+        return None
 
 
 def _reserved(path: Path, shape: tuple[int, int]) -> np.ndarray:

@@ -25,6 +25,7 @@ WORTH_IT = 1.5
 """bf16 is chosen from this ratio of speeds on: below it, casting weights and activations eats the gain."""
 
 _RUNS = 15
+_ELEMENTS = 2**22
 _SHAPES = ((512, 384, 1536), (512, 768, 768), (512, 1536, 384))
 
 
@@ -38,19 +39,20 @@ def choose(asked: str, device: torch.device) -> tuple[str, dict[str, Any]]:
 
 
 def speeds(device: torch.device) -> dict[str, float]:
-    """Return TFLOP/s of matrix products in fp32 and bf16, from the cache if this machine was measured before."""
+    """Return TFLOP/s of matrix products in fp32 and bf16, and how fast sums are read and written (GB/s); from the cache if measured before."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     key = f"{device.type}|{name}|{_cpu_model()}|threads={torch.get_num_threads()}|torch={torch.__version__}"
     cache = environment.cache_folder() / "precision.json"
-    try:
-        known = json.loads(cache.read_text(encoding="utf-8"))
-        if isinstance(known[key]["fp32_tflops"], float) and isinstance(known[key]["bf16_tflops"], float):
-            return dict(known[key])
-    except (OSError, ValueError, KeyError, TypeError):
-        known = {}
-    found = _measure(device)
+    known: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        known = dict(json.loads(cache.read_text(encoding="utf-8")))
+    held = known.get(key)
+    held = {name: value for name, value in held.items() if isinstance(value, float)} if isinstance(held, dict) else {}
+    if held.keys() >= {"fp32_tflops", "bf16_tflops", "gigabytes_per_second"}:
+        return held
+    found = {**_measure(device), **held}  # what an earlier version measured stays: a machine should not change its mind about bf16
     with contextlib.suppress(OSError):  # a read-only home only means measuring again
-        files.write_json(cache, {**(known if isinstance(known, dict) else {}), key: found})
+        files.write_json(cache, {**known, key: found})
     return found
 
 
@@ -79,7 +81,20 @@ def _measure(device: torch.device) -> dict[str, float]:
                 best[name] = min(best[name], time.perf_counter() - start)
         for name, seconds in best.items():
             rates[name].append(2 * rows * inner * columns / seconds / 1e12)
-    return {name: round(median(values), 4) for name, values in rates.items()}
+    return {**{name: round(median(values), 4) for name, values in rates.items()}, "gigabytes_per_second": round(_copied(device), 2)}
+
+
+def _copied(device: torch.device) -> float:
+    """Return GB/s of the sum of two tensors as large as the activations of a small model: two are read, one is written."""
+    a, b, c = (torch.zeros(_ELEMENTS, device=device) for _ in range(3))
+    best = float("inf")
+    for _ in range(_RUNS):
+        start = time.perf_counter()
+        torch.add(a, b, out=c)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return 3 * 4 * _ELEMENTS / best / 1e9
 
 
 def _cpu_model() -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch.nn import Module
@@ -18,9 +17,8 @@ from weitiao.core.contracts import Strategy
 from weitiao.core.events import Counted, Event, Phase
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
-from weitiao.models import attention, checkpointing, dropout, frozen, precision, vocabulary
+from weitiao.models import frozen, vocabulary
 from weitiao.training.judge import Judge
-from weitiao.training.loader import Loader
 from weitiao.training.loop import Schedule
 
 
@@ -37,26 +35,21 @@ class Levers:
     """Sentences for the report, added to."""
     seconds: float = 0.0
     """Time taken so far: it is training time."""
+    known: frozen.Known | None = None
+    """What frozen layers say about train."""
     known_dev: frozen.Known | None = None
     """What frozen layers say about dev."""
-    _cast: dict[str, Any] = field(default_factory=dict)
     _words: vocabulary.SmallEmbedding | None = None
 
-    def pull(self, model: Module, loader: Loader) -> None:
-        """Change a model to which the method was applied, before its optimizer is made."""
+    def pull(self, model: Module) -> None:
+        """Change a model that is ready to train, before its optimizer is made."""
         plan = self.plan
-        if dropout.install(model) or plan.packing:
-            attention.install(model)
-        if plan.gradient_checkpointing:
-            checkpointing.enable(model)
         if plan.cached_layers:
             began = time.perf_counter()
-            self._keep_states(model, loader)
+            self._keep_states(model)
             self.seconds += time.perf_counter() - began
         if plan.trained_words is not None:
-            self._words = vocabulary.shrink(model, [*self.judge.encoded.train.words, loader.layout.pad_id])
-        if plan.dtype == "bf16":
-            self._cast = precision.cast_frozen(model, torch.bfloat16)
+            self._words = vocabulary.shrink(model, [*self.judge.encoded.train.words, self.judge.layout.pad_id])
 
     def stand(self, step: int, optimizer: torch.optim.Optimizer, schedule: Schedule) -> None:
         """Bring what follows from the number of steps up to date, before the model is evaluated."""
@@ -65,24 +58,23 @@ class Levers:
         (group,) = (group for group in optimizer.param_groups if any(p is self._words.weight for p in group["params"]))
         vocabulary.fade(self._words, (schedule.at(n) * group["scale"] for n in range(step)), group["weight_decay"])
 
-    def release(self, model: Module) -> None:
+    def release(self) -> None:
         """Make the model what it was, with what it learnt."""
         if self._words is not None:
             vocabulary.grow(self._words)
             self._words = None
-        precision.put_back(model, self._cast)
 
-    def _keep_states(self, model: Module, loader: Loader) -> None:
+    def _keep_states(self, model: Module) -> None:
         """Compute what the frozen layers say about train and dev, or read it back."""
         self.recipe.method.training_mode(model)
-        train, dev = loader.features, self.judge.encoded.dev if self.plan.best is not None else []
-        prefix = frozen.Prefix(model, self.recipe.task, layout=loader.layout, strategy=self.strategy, dtype=self.plan.dtype)
+        train, dev = self.judge.encoded.train, self.judge.encoded.dev if self.plan.best is not None else []
+        prefix = frozen.Prefix(model, self.recipe.task, layout=self.judge.layout, strategy=self.strategy, dtype=self.plan.dtype)
         if not prefix.works(train):
             self.notes.append("train.cache_features: this model does not say the same with kept states, so every layer is computed at every step.")
             return
         self.tell(Phase(f"computing what the {prefix.layers} frozen layers say"))
         try:
-            loader.known = prefix.known(train, on_batch=lambda done: self.tell(Counted(done, len(train))))
+            self.known = prefix.known(train, on_batch=lambda done: self.tell(Counted(done, len(train))))
             self.known_dev = prefix.known(dev) if dev else None
         except OSError as error:
             self.notes.append(f"train.cache_features: the states could not be kept ({error.strerror or error}), so every layer is computed at every step.")

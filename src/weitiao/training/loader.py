@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -15,6 +16,39 @@ from weitiao.models.layout import divided, lengths
 
 BUCKET_STEPS = 50
 """Rows are sorted by length within this many steps' worth of shuffled rows: padding stays near 10 %, order stays random."""
+
+
+class Order:
+    """Which rows stand in which micro-batch of which step, from their lengths alone."""
+
+    def __init__(self, lengths: np.ndarray, *, batch_size: int, rows_per_step: int, seed: int, bucketing: bool, most_tokens: int | None) -> None:
+        """batch_size: rows in a micro-batch. most_tokens: tokens of a micro-batch where packed, which alone divides a step then; None where padded."""
+        self.lengths, self.seed, self.most_tokens = lengths, seed, most_tokens
+        self.rows_per_step, self.bucketing = rows_per_step, bucketing and most_tokens is None
+        self.most_rows = batch_size if most_tokens is None else rows_per_step
+        self.steps_per_epoch = steps_per_epoch(len(lengths), rows_per_step)
+        self.epoch = lru_cache(maxsize=2)(self._epoch)
+
+    def step(self, step: int) -> list[np.ndarray]:
+        """Return the rows of each micro-batch of an optimizer step, counted from 0 over all epochs."""
+        epoch, offset = divmod(step, self.steps_per_epoch)
+        rows = self.epoch(epoch)[offset]
+        rows = rows[np.argsort(-self.lengths[rows], kind="stable")] if self.bucketing else rows
+        return [rows[piece] for piece in divided(self.lengths[rows].tolist(), most_rows=self.most_rows, most_tokens=self.most_tokens)]
+
+    def _epoch(self, epoch: int) -> list[np.ndarray]:
+        """Return the rows of each step of an epoch."""
+        random = np.random.default_rng([self.seed, epoch])
+        order = random.permutation(len(self.lengths))
+        size = self.rows_per_step
+        if not self.bucketing:
+            return [order[start : start + size] for start in range(0, len(order), size)]
+        steps = []
+        for start in range(0, len(order), size * BUCKET_STEPS):
+            bucket = order[start : start + size * BUCKET_STEPS]
+            bucket = bucket[np.argsort(self.lengths[bucket], kind="stable")]
+            steps += [bucket[at : at + size] for at in range(0, len(bucket), size)]
+        return [steps[n] for n in random.permutation(len(steps))]
 
 
 class Loader:
@@ -39,39 +73,25 @@ class Loader:
         Packed batches hold no padding, so rows of any length go together and only layout.most_tokens divides a step.
         """
         self.features, self.task, self.layout = features, task, layout
-        self.batch_size, self.rows_per_step = batch_size, batch_size * gradient_accumulation
         self.known = known
-        self.seed, self.bucketing = seed, bucketing and not layout.packed
-        self.lengths = lengths(features)
-        self.steps_per_epoch = steps_per_epoch(len(features), self.rows_per_step)
-        self._order = lru_cache(maxsize=2)(self._epoch)
+        self.order = Order(
+            lengths(features),
+            batch_size=batch_size,
+            rows_per_step=batch_size * gradient_accumulation,
+            seed=seed,
+            bucketing=bucketing,
+            most_tokens=(layout.most_tokens or sys.maxsize) if layout.packed else None,
+        )
+        self.steps_per_epoch = self.order.steps_per_epoch
 
     def step(self, step: int) -> list[Batch]:
         """Return the micro-batches of an optimizer step, counted from 0 over all epochs."""
-        epoch, offset = divmod(step, self.steps_per_epoch)
-        rows = self._order(epoch)[offset]
-        rows = rows[np.argsort(-self.lengths[rows], kind="stable")] if self.bucketing else rows
-        layout = dataclasses.replace(self.layout, draw=epoch + 1)
-        most_rows = self.rows_per_step if layout.packed else self.batch_size
-        pieces = divided(self.lengths[rows].tolist(), most_rows=most_rows, most_tokens=layout.most_tokens if layout.packed else None)
-        return [self._batch(rows[piece].tolist(), layout) for piece in pieces]
+        layout = dataclasses.replace(self.layout, draw=step // self.steps_per_epoch + 1)
+        return [self._batch(rows.tolist(), layout) for rows in self.order.step(step)]
 
     def _batch(self, chosen: Sequence[int], layout: Layout) -> Batch:
         batch = self.task.collate([self.features[n] for n in chosen], layout)
         return batch if self.known is None else self.known.attached(batch, chosen)
-
-    def _epoch(self, epoch: int) -> list[np.ndarray]:
-        random = np.random.default_rng([self.seed, epoch])
-        order = random.permutation(len(self.features))
-        size = self.rows_per_step
-        if not self.bucketing:
-            return [order[start : start + size] for start in range(0, len(order), size)]
-        steps = []
-        for start in range(0, len(order), size * BUCKET_STEPS):
-            bucket = order[start : start + size * BUCKET_STEPS]
-            bucket = bucket[np.argsort(self.lengths[bucket], kind="stable")]
-            steps += [bucket[at : at + size] for at in range(0, len(bucket), size)]
-        return [steps[n] for n in random.permutation(len(steps))]
 
 
 def steps_per_epoch(rows: int, rows_per_step: int) -> int:

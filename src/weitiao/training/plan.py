@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch.nn import Module
 
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
-from weitiao.inspect.forecast import Body, Work, forecast
-from weitiao.models import dropout, frozen, load, precision, vocabulary
+from weitiao.inspect.forecast import Body, Forecast, Ways, terms
+from weitiao.models import attention, dropout, frozen, load, precision, readout, sizes, vocabulary
 from weitiao.models.anatomy import anatomy
+from weitiao.training import memory, optim
 from weitiao.training.loader import steps_per_epoch
+from weitiao.training.memory import Choice, Situation
 from weitiao.training.prepare import Encoded, Prepared, token_facts
+from weitiao.training.workload import Division, Rows, forwards_of_steps, order_of, rows_of
+
+_TOO_LITTLE = "The forecast of "
 
 PACK_TOKENS, PACK_TOKENS_ELSEWHERE = 1024, 4096
 """Tokens in a packed forward on a CPU and on other devices. On two cores of a Xeon 768 to 1,024 were as fast as 2,048, with half the memory."""
@@ -33,6 +40,8 @@ class Facts:
     selected_on_same_rows: bool
     metric: str
     tokens: dict[str, float]
+    lengths: Rows
+    """Tokens of every row."""
     body: Body
     device: str
     dtype: str
@@ -49,28 +58,25 @@ class Facts:
     """Whether the disk has room for those states."""
     trained_words: int | None = None
     """Words that occur in the training rows, where the word embedding can be left with these alone."""
+    free_gb: float | None = None
+    """Memory that this process may use in all; None where the system does not tell."""
     notes: tuple[str, ...] = ()
 
 
 def make_plan(recipe: Recipe, facts: Facts) -> Plan:
     """Return every decision of a run."""
     train = recipe.train
-    rows_per_step = train.batch_size * train.gradient_accumulation
-    per_epoch = steps_per_epoch(facts.windows, rows_per_step)
+    per_epoch = steps_per_epoch(facts.windows, train.step_rows)
     steps = train.steps or max(1, math.ceil(train.epochs * per_epoch))
     every = min(recipe.evaluate.every or per_epoch, steps)
     selects = recipe.evaluate.best is not False
     packing = facts.packing and train.packing is not False
-    pack_tokens = train.pack_tokens or (PACK_TOKENS if facts.device == "cpu" else PACK_TOKENS_ELSEWHERE)
-    rows_together, usual = (rows_per_step, facts.tokens["mean"]) if packing else (train.batch_size, facts.tokens["p95"])
-    together = min(rows_together, facts.windows) * usual
-    work = Work(
-        tokens_per_forward=min(together, max(pack_tokens, facts.tokens["longest"])) if packing else together,
-        longest=facts.tokens["p95"],
-        tokens=facts.windows * facts.tokens["mean"] * steps / per_epoch,
-        steps=steps,
-        tflops=facts.precision.get(f"{facts.dtype}_tflops", 0.2),
-    )
+    now = _situation(recipe, facts, steps=steps, evaluations=math.ceil(steps / every) + 1 if selects else 0)
+    choice = _choice(recipe, packing, facts.device)
+    if train.batch_size == "auto":
+        choice = memory.largest_that_fits(now, choice)
+    seen, division = memory.outlook(now, choice), choice.division
+    told = _told(recipe, now, choice, seen)
     notes = list(facts.notes)
     cached = facts.frozen_layers if _keeps_states(train.cache_features, facts, epochs=steps / per_epoch) else 0
     if train.cache_features and not cached:
@@ -84,6 +90,8 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
         notes.append(
             f"{facts.tokens['share_past_limit']:.1%} of the training rows are longer than task.max_length={recipe.task.max_length} and lose what does not fit."
         )
+    if told["change"]:
+        notes.append(_too_little(told, now.free_gb))
     return Plan(
         recipe=recipe.fingerprint,
         data=facts.data,
@@ -94,15 +102,15 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
         best=(recipe.evaluate.best or facts.metric) if selects else None,
         steps=steps,
         steps_per_epoch=per_epoch,
-        rows_per_step=rows_per_step,
-        batch_size=train.batch_size,
+        rows_per_step=division.rows_per_step,
+        batch_size=division.batch_size,
         warmup_steps=math.ceil(train.warmup_ratio * steps),
         learning_rate=train.learning_rate or recipe.method.learning_rate,
         evaluate_every=every,
         save_every=train.save_every or every,
         bucketing=train.bucketing and not packing,
         packing=packing,
-        pack_tokens=pack_tokens if packing else None,
+        pack_tokens=division.pack_tokens,
         shares=packing and facts.shares and train.share_beginnings and not cached,
         readout=facts.readout,
         windows=facts.windows if facts.windows != facts.rows["train"] else None,
@@ -117,7 +125,7 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
         threads=facts.threads,
         parameters={"total": facts.body.parameters, "trainable": facts.body.trainable},
         tokens=facts.tokens,
-        forecast=forecast(facts.body, work),
+        forecast=told,
         notes=notes,
     )
 
@@ -126,52 +134,166 @@ def _keeps_states(asked: bool | None, facts: Facts, *, epochs: float) -> bool:
     return facts.frozen_layers > 0 and facts.room_for_states and (epochs > 1 if asked is None else asked)
 
 
+def _choice(recipe: Recipe, packing: bool, device: str) -> Choice:
+    """Return what the recipe asks for; of `batch_size: auto` the largest micro-batch."""
+    train = recipe.train
+    division = Division(
+        rows_per_step=train.step_rows,
+        batch_size=train.step_rows if isinstance(train.batch_size, str) else train.batch_size,
+        pack_tokens=(train.pack_tokens or (PACK_TOKENS if device == "cpu" else PACK_TOKENS_ELSEWHERE)) if packing else None,
+        bucketing=train.bucketing and not packing,
+        seed=train.seed,
+        evaluation_rows=recipe.evaluate.batch_size,
+    )
+    return Choice(division, train.gradient_checkpointing)
+
+
+def _situation(recipe: Recipe, facts: Facts, *, steps: int, evaluations: int) -> Situation:
+    speeds, train = facts.precision, recipe.train
+    ways = Ways(
+        tflops=speeds.get(f"{facts.dtype}_tflops", 0.2),
+        evaluation_tflops=speeds.get("fp32_tflops", 0.2),
+        gigabytes_per_second=speeds.get("gigabytes_per_second", 10.0),
+        packed=False,
+        cpu=facts.device == "cpu",
+        bf16=facts.dtype == "bf16",
+        optimizer=train.optimizer,
+        momentum=train.momentum > 0,
+    )
+    return Situation(facts.body, facts.lengths, ways, steps, evaluations, facts.free_gb)
+
+
+def _told(recipe: Recipe, now: Situation, choice: Choice, seen: Forecast) -> dict[str, Any]:
+    """Return the forecast as the plan tells it, with the settings to change where it is more than what is free."""
+    told = {**seen.as_dict(), "free_gb": now.free_gb, "change": None, "memory_gb_then": None}
+    if now.free_gb is not None and told["memory_gb"] > now.free_gb:
+        settings, then = memory.advice(now, choice, method=recipe.method.name, auto=recipe.train.batch_size == "auto")
+        told |= {"change": settings or None, "memory_gb_then": None if then is None else round(then, 3)}
+    return told
+
+
+def _too_little(told: dict[str, Any], free_gb: float | None) -> str:
+    return (
+        f"{_TOO_LITTLE}{told['memory_gb']:.1f} GB is more than the {free_gb:.1f} GB that this process may use: the system may end it without a word. "
+        f"With {told['change']} the forecast is {told['memory_gb_then']:.1f} GB."
+    )
+
+
+def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:
+    """Return the facts with what the loaded model shows when it is tried: whether it keeps packed rows apart, and how likelihoods are read out."""
+    task = recipe.task
+    if not task.reads_out:
+        return known
+    known = replace(known, readout="labelled positions" if readout.of(model) is not None else "full logits")
+    if not task.packs or recipe.train.packing is False:
+        return replace(known, packing=False)
+    attention.install(model)
+    packing = attention.keeps_documents_apart(model)
+    return replace(known, packing=packing, shares=known.shares and packing and attention.shares_beginnings(model))
+
+
+def promised(recipe: Recipe, facts: Facts, plan: Plan, steps: Sequence[int]) -> list[dict[str, float]]:
+    """Return the work of each of these steps, as `inspect/forecast.py` adds it up to seconds."""
+    now, choice = _situation(recipe, facts, steps=plan.steps, evaluations=0), _decided(recipe, plan)
+    ways = replace(now.ways, packed=plan.packing, checkpointing=plan.gradient_checkpointing)
+    order = order_of(facts.lengths, choice.division)
+    return [terms(facts.body, tuple(forwards), 1, ways) for forwards in forwards_of_steps(facts.lengths, choice.division, order, steps)]
+
+
+def revised_by_probe(recipe: Recipe, facts: Facts, plan: Plan, *, pace: float, memory_gb: float) -> Plan:
+    """Return the plan with the forecast that a probe gives.
+
+    pace: seconds that a step took for each that sizes promised. memory_gb: peak of the probe, in which nothing was evaluated.
+    """
+    evaluations = math.ceil(plan.steps / plan.evaluate_every) + 1 if plan.best else 0
+    now, choice = _situation(recipe, facts, steps=plan.steps, evaluations=evaluations), _decided(recipe, plan)
+    seen = memory.outlook(now, choice)
+    phases = {**seen.phases, "steps": {**seen.phases["steps"], "other": memory_gb - sum(seen.phases["steps"].values())}}
+    seconds = {phase: value if phase == "loading" else value * pace for phase, value in seen.seconds.items()}
+    told = {**_told(recipe, now, choice, replace(seen, phases=phases, seconds=seconds)), "from": "probe"}
+    notes = [note for note in plan.notes if not note.startswith(_TOO_LITTLE)]
+    return plan.revised(forecast=told, notes=[*notes, *([_too_little(told, now.free_gb)] if told["change"] else [])])
+
+
+def _decided(recipe: Recipe, plan: Plan) -> Choice:
+    """Return what a plan has chosen."""
+    division = Division(plan.rows_per_step, plan.batch_size, plan.pack_tokens, plan.bucketing, recipe.train.seed, recipe.evaluate.batch_size)
+    return Choice(division, plan.gradient_checkpointing)
+
+
 def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
     """Return the facts of this recipe on this machine: counts a model without weights, probes the precision.
 
     Packing and read-out are what is expected; what the model itself shows when it is loaded takes their place.
     """
-    recipe, data = prepared.recipe, prepared.data
-    model = recipe.method.apply(load.skeleton(prepared.config, recipe.task.head))
-    named = dict(model.named_parameters())
-    parts = anatomy(model)
-    lowest = next((n for n, layer in enumerate(parts.layers) if any(named[p].requires_grad for p in layer)), len(parts.layers))
-    if any(named[p].requires_grad for p in parts.embeddings):
-        lowest = 0
-    config = prepared.config.get_text_config()
+    recipe, data, head = prepared.recipe, prepared.data, prepared.recipe.task.head
+    model = recipe.method.apply(load.skeleton(prepared.config, head))
+    optim.by_layer(recipe.method.groups(model), model, recipe.train.layer_decay)  # what cannot be done is said before a weight is loaded
     recipe.method.training_mode(model)
     unchanging, pooled = (0, False) if recipe.task.redraws else frozen.prefix(model)
     states = len(encoded.train) if pooled else int(encoded.train.lengths.sum())
+    random, words = dropout.is_random(model), None if recipe.task.redraws else vocabulary.words(model, [*encoded.train.words, prepared.tokenizer.pad_id])
     dtype, measured = precision.choose(recipe.train.dtype, prepared.device)
-    if "fp32_tflops" not in measured:
+    if "gigabytes_per_second" not in measured:
         measured = {**measured, **precision.speeds(prepared.device)}
+    config = prepared.config.get_text_config()
+    tokens = token_facts(encoded.train)
+    known = load.labels_in_checkpoint(prepared.located) == list(head.config.get("id2label", {}).values())
     return Facts(
         data=data.fingerprint,
         windows=len(encoded.train),
         packing=recipe.task.packs and not getattr(config, "is_encoder_decoder", False),
         readout="labelled positions" if recipe.task.reads_out else None,
-        shares=recipe.task.packs and not dropout.is_random(model) and not getattr(config, "is_encoder_decoder", False),
+        shares=recipe.task.packs and not random and not getattr(config, "is_encoder_decoder", False),
         frozen_layers=unchanging,
-        trained_words=None if recipe.task.redraws else vocabulary.words(model, [*encoded.train.words, prepared.tokenizer.pad_id]),
+        trained_words=words,
         room_for_states=frozen.fits(frozen.size(states, int(getattr(config, "hidden_size", 0) or 0))),
         rows={"train": len(data.splits.train), "dev": len(data.splits.dev), "test": len(data.splits.test)},
         split=data.split,
         split_said=data.splits.said,
         selected_on_same_rows=data.selected_on_same_rows,
         metric=recipe.task.metrics()[0].name,
-        tokens=token_facts(encoded.train),
-        body=Body(
-            parameters=sum(p.numel() for p in named.values()),
-            trainable=sum(p.numel() for p in named.values() if p.requires_grad),
-            in_layers=sum(named[p].numel() for layer in parts.layers for p in layer),
-            trained_depth=1 - lowest / max(len(parts.layers), 1),
-            width=int(getattr(config, "hidden_size", 0) or 512),
-            layers=len(parts.layers),
-            heads=int(getattr(config, "num_attention_heads", 0) or 8),
-        ),
+        tokens=tokens,
+        lengths=rows_of(recipe.task, encoded.train, encoded.dev, encoded.proof, head_is_new=not recipe.task.reads_out and not known),
+        body=_body(recipe, model, config, length=max(2, round(tokens["p95"]))),
         device=str(prepared.device),
         dtype=dtype,
         precision=measured,
         threads=torch.get_num_threads(),
+        free_gb=memory.free_gb(prepared.device),
         notes=prepared.notes,
+    )
+
+
+def _body(recipe: Recipe, model: Module, config: Any, *, length: int) -> Body:
+    """Return the sizes of a model on the meta device, which is of no use afterwards."""
+    any_model: Any = model
+    parameters = list(model.parameters())
+    product = any_model.get_output_embeddings() if recipe.task.reads_out else None
+    weight = getattr(product, "weight", None)
+    described = Body(
+        parameters=sum(p.numel() for p in parameters),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        counted=_guessed(model, config),
+        largest=max((p.numel() for p in parameters if p.requires_grad), default=0),
+        product=weight.numel() if weight is not None else 0,
+        product_learns=weight is not None and bool(weight.requires_grad),
+        vocabulary=int(weight.shape[0]) if weight is not None else 0,
+        method=recipe.method.name,
+    )
+    counted = sizes.counted(model, length=length, training_mode=recipe.method.training_mode)
+    return described if counted is None else replace(described, counted=counted)
+
+
+def _guessed(model: Module, config: Any) -> sizes.Counted:
+    parts, named = anatomy(model), dict(model.named_parameters())
+    lowest = next((n for n, layer in enumerate(parts.layers) if any(named[p].requires_grad for p in layer)), len(parts.layers))
+    if any(named[p].requires_grad for p in parts.embeddings):
+        lowest = 0
+    return sizes.guessed(
+        in_layers=sum(named[p].numel() for layer in parts.layers for p in layer),
+        learnt_share=1 - lowest / max(len(parts.layers), 1),
+        layers=len(parts.layers),
+        width=int(getattr(config, "hidden_size", 0) or 512),
+        heads=int(getattr(config, "num_attention_heads", 0) or 8),
     )

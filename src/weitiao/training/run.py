@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import shutil
-import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,16 @@ from weitiao.errors import Diverged, Interrupted, ResumeMismatch, TrainingError,
 from weitiao.evaluation import baseline
 from weitiao.inspect import rows as inspect_rows
 from weitiao.inspect.machine import machine
-from weitiao.models import allocator, attention, load, readout
+from weitiao.models import allocator, attention, load, precision
+from weitiao.models.frozen import Known
 from weitiao.parallel.single import Single
 from weitiao.record import jsonl
-from weitiao.training import loop, optim, state
+from weitiao.training import loop, memory, optim, probe, state
+from weitiao.training.build import trainable
 from weitiao.training.judge import Judge
 from weitiao.training.levers import Levers
 from weitiao.training.loader import Loader
-from weitiao.training.plan import Facts, facts, make_plan
+from weitiao.training.plan import Facts, facts, make_plan, shown
 from weitiao.training.prepare import encode, prepare
 from weitiao.training.seal import seal, write_predictions
 from weitiao.training.stopping import Stopping
@@ -45,9 +45,9 @@ _TOLD = 200
 """Progress events of a run, about: reading a loss waits for the device, so it is not read at every step."""
 
 
-def plan(recipe: Recipe) -> Plan:
-    """Return what a run of this recipe would do here, without weights and without a folder."""
-    return make_plan(recipe, facts(recipe, *encode(prepare(recipe))))
+def plan(recipe: Recipe, *, probed: bool = False) -> Plan:
+    """Return what a run of this recipe would do here, without a folder; and without weights, unless time and memory are to be `probed`."""
+    return probe.plan(recipe) if probed else make_plan(recipe, facts(recipe, *encode(prepare(recipe))))
 
 
 def run(
@@ -73,7 +73,10 @@ def run(
             except Interrupted:
                 raise
             except BaseException as error:
-                _write_failure(folder, error)
+                found = memory.in_words(error)
+                _write_failure(folder, found)
+                if found is not error:
+                    raise found from None
                 raise
     finally:
         if created and folder.status() == "new" and folder.path.is_dir():
@@ -126,25 +129,12 @@ class _Run:
     def _plan(self, known: Facts | None) -> Plan:
         """Return the plan: of this run so far, or made now, from facts and from what the loaded model shows of itself."""
         if known is not None:
-            shown = self._shown()
-            made = make_plan(self.asked, replace(known, **{**shown, "shares": known.shares and shown.get("shares", False)}))
+            made = make_plan(self.asked, shown(known, self.recipe, self.model))
             self.folder.begin(self.asked, made, {**machine().as_dict(), "variables": environment.variables(("HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS"))})
             return made
         held = self.folder.plan()
         _same_data(held, self.prepared.data, f"{self.folder.path} holds an unfinished run of this recipe")
         return held
-
-    def _shown(self) -> dict[str, Any]:
-        """Return what the loaded model shows when it is tried: whether it keeps packed rows apart, and how likelihoods are read out."""
-        task = self.recipe.task
-        if not task.reads_out:
-            return {}
-        found = {"readout": "labelled positions" if readout.of(self.model) is not None else "full logits"}
-        if not task.packs or self.recipe.train.packing is False:
-            return {**found, "packing": False}
-        attention.install(self.model)
-        packing = attention.keeps_documents_apart(self.model)
-        return {**found, "packing": packing, "shares": packing and attention.shares_beginnings(self.model)}
 
     # -------------------------------------------------------- steps
 
@@ -153,21 +143,13 @@ class _Run:
         objective = recipe.task.objective()
         for regularizer in recipe.regularize:
             objective = regularizer.wrap(objective)
-        loader = Loader(
-            self.encoded.train,
-            recipe.task,
-            layout=self.judge.layout,
-            batch_size=plan.batch_size,
-            gradient_accumulation=plan.rows_per_step // plan.batch_size,
-            seed=recipe.train.seed,
-            bucketing=plan.bucketing,
-        )
+        loader = self._loader()
         method.calibrate(self.model, objective, (batch for step in range(loader.steps_per_epoch) for batch in loader.step(step)))
-        self.model = method.apply(self.model)
+        self.model, self.cast = trainable(self.model, method, plan)
         self.levers = Levers(recipe, plan, self.judge, self.strategy, self.tell, self.notes)
-        self.levers.pull(self.model, loader)
-        optimizer = optim.optimizer(method.groups(self.model), recipe.train)
-        schedule = loop.Schedule(plan.learning_rate, plan.warmup_steps, plan.steps, recipe.train.schedule)
+        self.levers.pull(self.model)
+        optimizer = optim.optimizer(optim.by_layer(method.groups(self.model), self.model, recipe.train.layer_decay), recipe.train)
+        self.schedule = loop.Schedule(plan.learning_rate, plan.warmup_steps, plan.steps, recipe.train.schedule)
         progress = state.Progress(train_seconds=self.levers.seconds)
         if checkpoints := state.complete(self.folder.state):
             progress = state.restore(checkpoints[-1], self.model, optimizer, self.strategy)
@@ -176,38 +158,85 @@ class _Run:
         try:
             self.tell(Begun(progress.step, plan.steps, str(self.folder.path)))
             if not progress.stopped_early:
-                self._steps(objective, loader, optimizer, schedule, progress)
-            self.levers.stand(progress.best_step or progress.step, optimizer, schedule)
+                self._steps(objective, optimizer, progress)
+            self.levers.stand(progress.best_step or progress.step, optimizer, self.schedule)
             if progress.best_step is not None:
                 state.restore_best(self.folder.state, progress.best_step, self.model, self.strategy)
                 self._check_best(progress)
-            self.levers.release(self.model)
+            self.levers.release()
+            precision.put_back(self.model, self.cast)
             self.tell(Ended(progress.step, progress.stopped_early, progress.best_step))
         finally:
             log.close()
             self.recorders.remove(log)
         return progress
 
-    def _steps(self, objective: Any, loader: Loader, optimizer: torch.optim.Optimizer, schedule: loop.Schedule, progress: state.Progress) -> None:
+    def _loader(self, known: Known | None = None) -> Loader:
+        plan = self.plan
+        return Loader(
+            self.encoded.train,
+            self.recipe.task,
+            layout=self.judge.layout,
+            batch_size=plan.batch_size,
+            gradient_accumulation=plan.rows_per_step // plan.batch_size,
+            seed=self.recipe.train.seed,
+            bucketing=plan.bucketing,
+            known=known,
+        )
+
+    def _taken(self, objective: Any, optimizer: torch.optim.Optimizer, progress: state.Progress) -> Iterator[loop.Done]:
+        """Yield the steps. Where memory runs out and `batch_size` is auto, go on with micro-batches of half the size. Raises OutOfMemory."""
         plan, train = self.plan, self.recipe.train
+        while True:
+            loader = self._loader(self.levers.known)
+            try:
+                if train.batch_size == "auto" and progress.step == 0:
+                    probe.longest_first(self.model, objective, loader, method=self.recipe.method, strategy=self.strategy, dtype=plan.dtype)
+                yield from loop.steps(
+                    self.model,
+                    objective,
+                    loader,
+                    optimizer,
+                    self.schedule,
+                    method=self.recipe.method,
+                    strategy=self.strategy,
+                    start=progress.step,
+                    seed=train.seed,
+                    dtype=plan.dtype,
+                    max_grad_norm=train.max_grad_norm,
+                    regularizers=self.recipe.regularize,
+                )
+                return
+            except (MemoryError, RuntimeError) as error:
+                if not memory.is_out_of_memory(error):
+                    raise
+            self._halve(optimizer, progress)  # outside of the handler: an error that is handled keeps the tensors of its frames alive
+
+    def _halve(self, optimizer: torch.optim.Optimizer, progress: state.Progress) -> None:
+        """Let micro-batches be half as large from here on, in the plan too. Raises OutOfMemory where that is not for us to choose, or no help."""
+        optimizer.zero_grad(set_to_none=True)
+        if progress.step == 0:
+            optimizer.state.clear()  # memory may have run out while it was made
+        if self.strategy.device.type == "cuda":
+            torch.cuda.empty_cache()
+        smaller = memory.smaller(self.plan) if self.recipe.train.batch_size == "auto" else None
+        if smaller is None:
+            checkpoints = state.complete(self.folder.state)
+            saved = int(checkpoints[-1].name) if checkpoints else None
+            raise memory.out_of_memory(progress.step, memory.next_setting(self.recipe, self.plan), saved)
+        if progress.step:
+            self._save(progress, optimizer)  # so that a resumed run is divided as this one was, at every step
+        self.plan = smaller
+        self.folder.write_plan(smaller)
+        self.notes.append(smaller.notes[-1])
+        self.judge = replace(self.judge, layout=replace(self.judge.layout, most_tokens=smaller.pack_tokens))
+
+    def _steps(self, objective: Any, optimizer: torch.optim.Optimizer, progress: state.Progress) -> None:
+        plan = self.plan
         every = max(1, min(25, plan.steps // _TOLD))
         pending: list[loop.Done] = []
-        taken = loop.steps(
-            self.model,
-            objective,
-            loader,
-            optimizer,
-            schedule,
-            method=self.recipe.method,
-            strategy=self.strategy,
-            start=progress.step,
-            seed=train.seed,
-            dtype=plan.dtype,
-            max_grad_norm=train.max_grad_norm,
-            regularizers=self.recipe.regularize,
-        )
         self.stopping.careful = True
-        for done in taken:
+        for done in self._taken(objective, optimizer, progress):
             progress.step = done.step
             progress.tokens_seen += done.tokens
             progress.examples_seen += done.examples
@@ -215,9 +244,9 @@ class _Run:
             pending.append(done)
             last = done.step == plan.steps
             if last or self.stopping.asked or done.step % every == 0:
-                self._report(pending, loader, progress)
+                self._report(pending, progress)
             if plan.best is not None and (last or done.step % plan.evaluate_every == 0):
-                self.levers.stand(done.step, optimizer, schedule)
+                self.levers.stand(done.step, optimizer, self.schedule)
                 self._judge(progress, last)
             if last or progress.stopped_early or self.stopping.asked or done.step % plan.save_every == 0:
                 self._save(progress, optimizer)
@@ -227,12 +256,12 @@ class _Run:
                 raise _interrupted(self.folder)
         self.stopping.careful = False
 
-    def _report(self, pending: list[loop.Done], loader: Loader, progress: state.Progress) -> None:
+    def _report(self, pending: list[loop.Done], progress: state.Progress) -> None:
         last = pending[-1]
         self.tell(
             Stepped(
                 step=last.step,
-                epoch=round(last.step / loader.steps_per_epoch, 4),
+                epoch=round(last.step / self.plan.steps_per_epoch, 4),
                 loss=_mean([done.loss for done in pending]),
                 gradient_norm=_mean([done.gradient_norm for done in pending]),
                 learning_rate=last.learning_rate,
@@ -284,7 +313,7 @@ class _Run:
 
     def _finish(self, progress: state.Progress, before_is: str, before: list[Prediction], baselines: dict[str, list[Any]]) -> dict[str, Any]:
         data, plan = self.prepared.data, self.plan
-        peak = _peak_memory_gb(self.strategy.device)  # before bootstraps and plots, which are not training
+        peak = memory.peak_gb(self.strategy.device)  # before bootstraps and plots, which are not training
         self.tell(Phase("measuring after"))
         said, after = self.judge.proof(self.model)
         targets = [row.target for row in data.proof]
@@ -337,13 +366,6 @@ def _same_data(held: Plan, data: inspect_rows.Data, what: str) -> None:
 
 def _mean(tensors: Sequence[Tensor]) -> float:
     return float(torch.stack([tensor.float() for tensor in tensors]).mean())
-
-
-def _peak_memory_gb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes on macOS, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def _interrupted(folder: rundir.RunFolder) -> Interrupted:

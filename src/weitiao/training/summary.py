@@ -106,6 +106,7 @@ def summarise(
         "examples_per_second": round(progress.examples_seen / seconds, 1),
         "peak_memory_gb": round(peak_memory_gb, 3),
         "forecast": plan.forecast,
+        **_held(plan.forecast, seconds, progress.step, peak_memory_gb),
         "parameters": plan.parameters,
         "machine": {**machine().as_dict(), "device": plan.device, "dtype": plan.dtype, "threads": plan.threads},
         "notes": list(notes),
@@ -124,6 +125,14 @@ def summarise(
         before, after = (table["confusion"] for table in tables)
         found["confusion"] = {"labels": before["labels"], "before": before["counts"], "after": after["counts"]}
     return found
+
+
+def _held(forecast: dict[str, Any], seconds: float, steps: int, memory_gb: float) -> dict[str, Any]:
+    """Return what happened as a share of the forecast; nothing where an earlier version made the forecast."""
+    if not forecast.get("seconds_per_step") or not steps:
+        return {}
+    held = {"time": seconds / steps / forecast["seconds_per_step"], "memory": memory_gb / forecast["memory_gb"]}
+    return {"forecast_held": {name: round(share, 3) for name, share in held.items()}}
 
 
 def _next(artifact: str, *, talks: bool) -> list[str]:

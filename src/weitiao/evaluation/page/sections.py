@@ -406,11 +406,12 @@ def cost(report: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return time, memory and rates, forecast beside what happened."""
     number = {key: words.number_of(value) for key, value in report.items()}
     forecast, parameters = words.mapping(report.get("forecast")), words.mapping(report.get("parameters"))
-    minutes, memory, trainable, total = (
-        words.number_of(value) for value in (forecast.get("minutes"), forecast.get("memory_gb"), parameters.get("trainable"), parameters.get("total"))
-    )
+    minutes, whole, memory = (words.number_of(forecast.get(key)) for key in ("minutes", "total_minutes", "memory_gb"))
+    trainable, total = (words.number_of(parameters.get(key)) for key in ("trainable", "total"))
+    parts = [(words.titled(name), words.gigabytes(words.number_of(value))) for name, value in words.mapping(forecast.get("parts")).items()]
     weighed = [
         ("Training time", words.duration(None if minutes is None else 60 * minutes), words.duration(number.get("train_seconds"))),
+        ("Whole run", words.duration(None if whole is None else 60 * whole), words.duration(number.get("total_seconds"))),
         ("Peak memory", words.gigabytes(memory), words.gigabytes(number.get("peak_memory_gb"))),
     ]
     steps = words.count_of(number.get("steps"))
@@ -420,7 +421,6 @@ def cost(report: Mapping[str, Any]) -> dict[str, Any] | None:
         steps += ", stopped early" if report["stopped_early"] else ", ran to the end"
     share = f" ({100 * trainable / total:.3g} %)" if trainable is not None and total else ""
     facts = [
-        ("Whole run", words.duration(number.get("total_seconds"))),
         ("Parameters trained", f"{words.count_of(trainable)}{f' of {words.count_of(total)}' if total else ''}{share}" if trainable is not None else ""),
         ("Steps", steps),
         ("Epochs", "" if number.get("epochs") is None else f"{number['epochs']:.4g}"),
@@ -428,7 +428,7 @@ def cost(report: Mapping[str, Any]) -> dict[str, Any] | None:
         ("Tokens seen", words.rate_of(number.get("tokens_seen"), number.get("tokens_per_second"), "tokens")),
     ]
     weighed, facts = [row for row in weighed if row[1] or row[2]], [row for row in facts if row[1]]
-    return {"weighed": weighed, "facts": facts} if weighed or facts else None
+    return {"weighed": weighed, "facts": facts, "parts": [part for part in parts if part[1]]} if weighed or facts else None
 
 
 def machine(report: Mapping[str, Any]) -> list[tuple[str, str]]:
