@@ -93,6 +93,7 @@ class Decoding:
         """Whether any text is not done."""
         return bool(self.waiting or self.under_way)
 
+    @torch.inference_mode()
     def step(self) -> list[tuple[int, int, bool]]:
         """Go one forward on; return the new tokens: the prompt's number, the token, and whether the text is done with it."""
         going = [text for text in self.under_way if text.made]
