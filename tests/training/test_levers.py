@@ -192,7 +192,9 @@ def test_a_beginning_at_which_something_is_asked_is_not_shared() -> None:
 def test_a_chat_with_one_system_prompt_learns_the_same_with_and_without_sharing(tmp_path: Path) -> None:
     rows = tmp_path / "chat.jsonl"
     system = {"role": "system", "content": "answer as a friend would and keep it short"}
-    rows.write_text("\n".join(json.dumps({"messages": [system, *(turn for turn in row["messages"] if turn["role"] != "system")]}) for row in tiny_language.dialogues(40)))
+    rows.write_text(
+        "\n".join(json.dumps({"messages": [system, *(turn for turn in row["messages"] if turn["role"] != "system")]}) for row in tiny_language.dialogues(40))
+    )
     model = str(tiny_language.build(tmp_path / "llama", "llama"))
     found = []
     for shares in (True, False):

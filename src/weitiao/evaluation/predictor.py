@@ -12,6 +12,7 @@ from weitiao.core.rows import Record, Row, Turn, with_ids
 from weitiao.errors import BadRow, BadValue
 from weitiao.evaluation.predict import answered, outputs
 from weitiao.models import generate
+from weitiao.models.decode import Known
 from weitiao.models.load import _quiet
 from weitiao.models.locate import Located
 from weitiao.models.tokens import Tokenizer, positions
@@ -32,6 +33,7 @@ class Predictor:
         if self.task.generation is not None:  # the saved tokenizer's limit is task.max_length, and a conversation may be longer than a row
             self.tokenizer.longest = positions(self.model.config)
         self.tokenizer.suit(self.model)
+        self._read = Known()  # the conversation so far: only what is new of it is computed
 
     def predict(self, items: str | Sequence[str | Mapping[str, Any]]) -> list[Prediction]:
         """Return one prediction per item, in order. An item is a text, or a mapping with the columns of the recipe.
@@ -59,7 +61,7 @@ class Predictor:
             raise no_answers(self.artifact)
         (prompt,) = self.task.prompts([Row("", turns[-1].content, None, "the conversation", tuple(turns))], self.tokenizer)
         with _quiet():
-            return generate.stream(self.model, prompt, self.tokenizer, self.task.generation, device=self.strategy.device, on_text=on_text)
+            return generate.stream(self.model, prompt, self.tokenizer, self.task.generation, device=self.strategy.device, on_text=on_text, known=self._read)
 
     def _said(self, rows: Sequence[Row], batch_size: int | None) -> tuple[list[Prediction], float | None]:
         features = self.task.encode(rows, self.tokenizer)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch.nn import Module
 
 from weitiao.core.contracts import Answer, Generation
-from weitiao.models.load import _quiet
+from weitiao.models import fallback, incremental
+from weitiao.models.decode import Decoding, Known
+from weitiao.models.sampling import Chooser
 from weitiao.models.tokens import Tokenizer
-
-BATCH = 16
-"""Prompts generated at a time: on two cores 16 together take about twice as long as one."""
 
 
 def answers(
@@ -26,89 +24,143 @@ def answers(
     seed: int = 0,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
-    """Return one answer per prompt (token ids), in order: each up to its end token or max_new_tokens.
+    """Return one answer per prompt (token ids), in order: each up to its end token, a stop string or max_new_tokens.
 
-    Prompts of like length go together, padded at the left and masked by position. on_batch gets how many are done, of
-    how many.
+    An answer depends on its prompt and the seed, not on the other prompts. on_batch gets how many are done, of how many.
     """
-    order = sorted(range(len(prompts)), key=lambda n: -len(prompts[n]))
-    found: list[Answer] = [Answer("", 0, False)] * len(prompts)
+    prompts = [_begun(prompt, tokenizer) for prompt in prompts]
+    made: list[list[int]] = [[] for _ in prompts]
+    ended = _Ended(tokenizer, generation)
+    limits = _limits(prompts, tokenizer, generation)
+    if not prompts:
+        return []
     was_training = model.training
     model.eval()
-    torch.manual_seed(seed)
     try:
-        for start in range(0, len(order), BATCH):
-            chosen = order[start : start + BATCH]
-            for n, ids in zip(chosen, _generated(model, [prompts[n] for n in chosen], tokenizer, generation, device=device), strict=True):
-                found[n] = _answer(ids, tokenizer)
-            if on_batch is not None:
-                on_batch(start + len(chosen), len(order))
+        if _fits(model, prompts, limits):
+            choose = Chooser(prompts, generation, seed=seed)
+            finished = 0
+            with incremental.continuing(model):
+                decoding = Decoding(model, prompts, limits, choose=choose, ended=ended, device=device)
+                while decoding.busy:
+                    before = finished
+                    for number, token, done in decoding.step():
+                        made[number].append(token)
+                        finished += done
+                    if on_batch is not None and finished > before:
+                        on_batch(finished, len(prompts))
+        else:
+            torch.manual_seed(seed)
+            order = sorted(range(len(prompts)), key=lambda n: -len(prompts[n]))
+            for start in range(0, len(order), fallback.BATCH):
+                chosen = order[start : start + fallback.BATCH]
+                found = fallback.generated(model, [prompts[n] for n in chosen], tokenizer, generation, device=device, ended=ended)
+                for n, ids in zip(chosen, found, strict=True):
+                    made[n] = ids
+                if on_batch is not None:
+                    on_batch(start + len(chosen), len(order))
     finally:
         model.train(was_training)
-    return found
+    return [ended.answer(ids) for ids in made]
 
 
 def stream(
-    model: Module, prompt: Sequence[int], tokenizer: Tokenizer, generation: Generation, *, device: torch.device, on_text: Callable[[str], None]
+    model: Module,
+    prompt: Sequence[int],
+    tokenizer: Tokenizer,
+    generation: Generation,
+    *,
+    device: torch.device,
+    on_text: Callable[[str], None],
+    known: Known | None = None,
 ) -> Answer:
-    """Return the answer to one prompt; on_text gets each further piece of the text as soon as it is certain."""
-    ends, told, ids = tokenizer.ends, "", list[int]()
+    """Return the answer to one prompt; on_text gets each further piece of the text as soon as it is certain.
 
-    class Streamer:
-        begun = False
+    known: what the model has read before, such as the conversation so far; what the prompt shares with it is not computed
+    again, and afterwards it holds the prompt and the answer. Tokens are drawn from torch's own random state.
+    """
+    ended, told, ids = _Ended(tokenizer, generation), "", list[int]()
+    prompt = _begun(prompt, tokenizer)
+    limits = _limits([prompt], tokenizer, generation)
 
-        def put(self, value: torch.Tensor) -> None:
-            nonlocal told
-            if not self.begun:  # the prompt comes first
-                self.begun = True
-                return
-            ids.extend(token for token in value.reshape(-1).tolist() if token not in ends)
-            text = tokenizer.decode(ids)
-            if not text.endswith("\ufffd"):  # a character whose bytes are not all there yet
-                on_text(text[len(told) :])
-                told = text
-
-        def end(self) -> None:
-            return None
+    def heard(token: int) -> None:
+        nonlocal told
+        ids.append(token)
+        text = ended.certain(ids)
+        if text.startswith(told):
+            on_text(text[len(told) :])
+            told = text
 
     model.eval()
-    (found,) = _generated(model, [prompt], tokenizer, generation, device=device, streamer=Streamer())
-    answer = _answer(found, tokenizer)
-    on_text(answer.text[len(told) :] if answer.text.startswith(told) else "")
-    return answer
+    if _fits(model, [prompt], limits):
+        choose = Chooser([prompt], generation, seed=int(torch.randint(2**62, ())))
+        with incremental.continuing(model):
+            decoding = Decoding(model, [prompt], limits, choose=choose, ended=ended, device=device, known=known)
+            try:
+                while decoding.busy:
+                    for _, token, _ in decoding.step():
+                        heard(token)
+            finally:
+                if known is not None and ids:
+                    known.become([*prompt, *ids], decoding)
+    else:
+        ids = fallback.generated(model, [prompt], tokenizer, generation, device=device, ended=ended, on_token=heard)[0]
+    text = ended.text(ids)
+    on_text(text[len(told) :] if text.startswith(told) else "")
+    return ended.answer(ids)
 
 
-def _generated(
-    model: Any, prompts: Sequence[Sequence[int]], tokenizer: Tokenizer, generation: Generation, *, device: torch.device, streamer: Any = None
-) -> list[list[int]]:
-    from transformers import GenerationConfig
+class _Ended:
+    """Where a text ends: at an end token, or where a stop string begins."""
 
-    longest = max(map(len, prompts))
-    ids = torch.full((len(prompts), longest), tokenizer.pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for n, prompt in enumerate(prompts):
-        ids[n, longest - len(prompt) :] = torch.as_tensor(prompt)
-        mask[n, longest - len(prompt) :] = 1
-    room = generation.max_new_tokens if tokenizer.longest is None else min(generation.max_new_tokens, tokenizer.longest - longest)
-    drawn = generation.temperature > 0
-    with torch.inference_mode(), _quiet():  # the settings too: a top_k beside the most probable token makes transformers talk
-        settings = GenerationConfig(
-            max_new_tokens=max(room, 1),
-            do_sample=drawn,
-            temperature=generation.temperature if drawn else 1.0,
-            top_p=generation.top_p if drawn else 1.0,
-            top_k=0,
-            num_beams=1,
-            repetition_penalty=1.0,  # whatever the model's own file says: before and after are generated alike
-            no_repeat_ngram_size=0,
-            eos_token_id=sorted(tokenizer.ends) or None,
-            pad_token_id=tokenizer.pad_id,
-        )
-        made = model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings, streamer=streamer)
-    return [row[longest:] for row in made.tolist()]
+    def __init__(self, tokenizer: Tokenizer, generation: Generation) -> None:
+        self.tokenizer, self.ends, self.stop = tokenizer, tokenizer.ends, generation.stop
+        self.tail = 4 * max(map(len, self.stop), default=0) + 8
+        """The last tokens in which a stop string that has just been completed stands: a character is four tokens at most."""
+
+    def __call__(self, ids: Sequence[int]) -> bool:
+        """Tell whether the last of these tokens ends the text."""
+        return ids[-1] in self.ends or (bool(self.stop) and self._stops_at(self.tokenizer.decode(ids[-self.tail :])) is not None)
+
+    def answer(self, ids: Sequence[int]) -> Answer:
+        """Return the text of tokens up to its end; tokens behind that are ignored."""
+        said = self._said(ids)
+        whole = self.tokenizer.decode(said)
+        return Answer(self.text(ids).strip(), len(said), len(said) < len(ids) or self._stops_at(whole) is not None)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text as it is, blanks around it included."""
+        whole = self.tokenizer.decode(self._said(ids))
+        return whole[: self._stops_at(whole)]
+
+    def certain(self, ids: Sequence[int]) -> str:
+        """Return the text without what may still change: a character whose bytes are not all there, and what may become a stop string."""
+        text = self.text(ids).rstrip("\ufffd")
+        begun = max((n for stop in self.stop for n in range(1, len(stop)) if text.endswith(stop[:n])), default=0)
+        return text[: len(text) - begun]
+
+    def _said(self, ids: Sequence[int]) -> Sequence[int]:
+        return ids[: next((n for n, token in enumerate(ids) if token in self.ends), None)]
+
+    def _stops_at(self, text: str) -> int | None:
+        return min((place for stop in self.stop if (place := text.find(stop)) >= 0), default=None)
 
 
-def _answer(ids: Sequence[int], tokenizer: Tokenizer) -> Answer:
-    end = next((n for n, token in enumerate(ids) if token in tokenizer.ends), None)
-    said = ids[:end]
-    return Answer(tokenizer.decode(said).strip(), len(said), end is not None)
+def _limits(prompts: Sequence[Sequence[int]], tokenizer: Tokenizer, generation: Generation) -> list[int]:
+    """Return how many tokens may follow each prompt: as many as asked for, or as the model's context still takes."""
+    if tokenizer.longest is None:
+        return [generation.max_new_tokens] * len(prompts)
+    return [max(1, min(generation.max_new_tokens, tokenizer.longest - len(prompt))) for prompt in prompts]
+
+
+def _fits(model: Module, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> bool:
+    """Tell whether our own loop says what the model would."""
+    longest = max(len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True))
+    return longest <= incremental.proof(model).reach
+
+
+def _begun(prompt: Sequence[int], tokenizer: Tokenizer) -> Sequence[int]:
+    """Return the prompt, or where it is empty a token for a text to follow."""
+    if prompt:
+        return prompt
+    return [next(token for token in (tokenizer.begin_id, tokenizer.end_id, tokenizer.pad_id) if token is not None)]

@@ -81,6 +81,8 @@ class Generation:
     """0 takes the most probable token each time; above, tokens are drawn."""
     top_p: float = 1.0
     """Tokens are drawn from the smallest set that has this probability (arXiv:1904.09751)."""
+    stop: tuple[str, ...] = ()
+    """Strings at which a text ends besides its end tokens; they are not part of it."""
 
 
 @dataclass(frozen=True, slots=True)
