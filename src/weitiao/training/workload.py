@@ -11,7 +11,7 @@ from weitiao.core.contracts import Features, Task
 from weitiao.evaluation.baseline import MOST_ROWS
 from weitiao.evaluation.predict import PADDED_TOKENS
 from weitiao.inspect.forecast import Forward, Work, kept_square
-from weitiao.models.generate import BATCH
+from weitiao.models.decode import ROWS
 from weitiao.models.layout import divided
 from weitiao.training.loader import Order
 
@@ -89,7 +89,7 @@ def work_of(rows: Rows, how: Division, *, steps: int, evaluations: int, need: Ca
         after=proof,
         dev=evaluation(rows.dev, rows, how, limit=PADDED_TOKENS if padded else how.pack_tokens),
         evaluations=evaluations,
-        generated=-(-rows.answers // BATCH) * rows.new_tokens,
+        generated=-(-rows.answers // ROWS["cpu"]) * rows.new_tokens,
     )
 
 
