@@ -1,6 +1,6 @@
 """Training speed and memory: weitiao beside transformers' Trainer (with PEFT), in turn, in one run; prints medians and ratios.
 
-    python benchmarks/train_speed.py WORK [--repeats 3] [--rows N] [--levers] [--sides PART_OF_A_NAME]
+    python benchmarks/train_speed.py WORK [--repeats 3] [--rows N] [--epochs N] [--levers] [--sides PART_OF_A_NAME]
 
 WORK: lora, full, classify, head, layers, pretrain; see WORKS below. Both sides get the same token ids and labels, so the same
 rows; `score` is measured on the same held-out rows. Rates are real tokens or examples (padding is not counted) over the
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -50,9 +50,15 @@ class Work:
 
 
 GROUPED = (("Trainer, defaults", ()), ("Trainer, group_by_length", ("--group-by-length",)))
-PACKED = ("train.packing=false", "train.bucketing=false,train.packing=false", "train.fused=false", "train.keep_memory=false")
-PADDED = ("train.bucketing=false", "train.compact_vocabulary=false", "train.fused=false", "train.keep_memory=false")
-CHAT = ("task.generate_rows=0", "data.test_share=0.05", "evaluate.best=false")
+PACKED = (
+    "train.share_beginnings=false",
+    "train.packing=false",
+    "train.packing=false,train.bucketing=false",
+    "train.keep_memory=false",
+    "train.pack_tokens=4096",
+)
+PADDED = ("train.bucketing=false", "train.compact_vocabulary=false", "train.keep_memory=false")
+CHAT = ("task.generate_rows=0", "evaluate.best=false")
 WORKS = {
     "lora": Work("alpaca.yaml", 64, CHAT, "trainer_sft.py", ("--method", "lora", "--rate", "2e-4"), "loss", GROUPED, PACKED),
     "full": Work(
@@ -87,7 +93,7 @@ WORKS = {
         ("--method", "full", "--rate", "2e-5", "--batch", "2"),
         "loss",
         (("Trainer, batch 2", ()), ("Trainer, batch 1 x 2", ("--batch", "1", "--accumulation", "2"))),
-        ("train.fused=false", "train.keep_memory=false"),
+        ("train.keep_memory=false",),
     ),
 }
 
@@ -135,10 +141,13 @@ def main() -> None:
     parser.add_argument("work", choices=list(WORKS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, default=None)
+    parser.add_argument("--epochs", type=float, default=None)
     parser.add_argument("--levers", action="store_true")
     parser.add_argument("--sides", default="", help="part of the names of the rivals to measure, such as group")
     asked = parser.parse_args()
     work = WORKS[asked.work]
+    if asked.epochs:
+        work = replace(work, overrides=(*work.overrides, f"train.epochs={asked.epochs}"), options=(*work.options, "--epochs", str(asked.epochs)))
     loaded, overrides = recipe(work, asked.rows or work.rows)
     prepared, encoded = encode(prepare(loaded))
     with tempfile.TemporaryDirectory() as folder:

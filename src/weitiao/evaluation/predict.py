@@ -18,7 +18,7 @@ from weitiao.models.frozen import Known
 from weitiao.models.layout import divided, lengths
 from weitiao.models.tokens import Tokenizer
 
-PADDED_TOKENS = 16384
+PADDED_TOKENS = 4096
 """Tokens of a padded batch, at most, about: long rows go through in smaller batches."""
 
 
