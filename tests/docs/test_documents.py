@@ -202,7 +202,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     assert f"at most {baseline.MOST_ROWS:,} training rows" in design
     assert f"at least {precision.WORTH_IT} times as fast" in design
     assert f"at most 2^{readout.CHUNK.bit_length() - 1} logits" in design and f"on {readout.CHECKED_TOKENS} tokens" in design
-    assert f"more than {readout.TOLERANCE:g} of the largest logit".replace("1e-05", "1e-5") in design and readout.CHUNK == 2**24
+    assert f"more than {readout.TOLERANCE:g} of the largest logit".replace("1e-05", "1e-5") in design and readout.CHUNK == 2**23
     assert f"windows of more than {attention.CHECKED_WINDOW:,} tokens" in design and f"of up to {attention.KEPT_UP_TO} tokens" in design
     assert f"come out of the body the same, to {attention.TOLERANCE:g}".replace("0.0001", "1e-4") in design
     assert f"stretches of {loader.BUCKET_STEPS} steps" in design

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +158,19 @@ def _memory(forecast: Mapping[str, Any]) -> str:
 
 def _batches(plan: Mapping[str, Any]) -> str:
     windows = f"{plan['windows']} windows of the training rows; " if plan["windows"] else ""
+    saved = f"; {', '.join(_saved(plan))}" if any(_saved(plan)) else ""
     if plan["packing"]:
-        return f"{windows}packed, up to {plan['pack_tokens']} tokens in a forward; checked when the model is loaded"
-    return f"{windows}{plan['batch_size']} in a forward, padded to the longest" + (" of like length" if plan["bucketing"] else "")
+        return f"{windows}packed, up to {plan['pack_tokens']} tokens in a forward{saved}; checked when the model is loaded"
+    return f"{windows}{plan['batch_size']} in a forward, padded to the longest" + (" of like length" if plan["bucketing"] else "") + saved
+
+
+def _saved(plan: Mapping[str, Any]) -> Iterator[str]:
+    if plan["shares"]:
+        yield "a common beginning computed once"
+    if plan["cached_layers"]:
+        yield f"{plan['cached_layers']} frozen layers computed once for all epochs"
+    if plan["trained_words"] is not None:
+        yield f"{plan['trained_words']:,} words of the vocabulary train"
 
 
 def _relative(path: str) -> str:
