@@ -20,7 +20,7 @@ class Fitted:
     """The numbers that no size tells: fitted by `benchmarks/forecast.py` to its grid of real runs, which prints them anew.
 
     Times are multiples of what the measured speeds promise. Fitted to 15 runs on one thread of a Xeon (AVX-512), glibc, torch
-    2.13, fp32: memory is off by 11 % at most (median 6 %), the time of a step by 22 % (median 9 %). `operation_s`, `step_s` and
+    2.13, fp32: memory is off by 11 % at most (median 6 %), the time of a step by 22 % (median 10 %). `operation_s`, `step_s` and
     `products` were set first, because runs of real models hardly show them; GPUs and bf16 were never measured.
     """
 
@@ -68,8 +68,6 @@ class Body:
     parameters: int
     trainable: int
     counted: Counted
-    largest: int = 0
-    """Parameters of the largest trained matrix: as a rule the token embedding."""
     product: int = 0
     """Parameters of the output embedding, where the task reads likelihoods out of hidden states; else 0."""
     product_learns: bool = False
