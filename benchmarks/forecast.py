@@ -41,6 +41,7 @@ KINDS = {
     "products": "products",
     "elementwise": "elementwise",
     "attention": "attention",
+    "mapped": "mapped",
     "operations": "operation_s",
     "optimizer": "optimizer",
     "steps": "step_s",

@@ -212,7 +212,6 @@ FACTS = Facts(
         parameters=20_000_000,
         trainable=20_000_000,
         counted=sizes.guessed(in_layers=10_000_000, learnt_share=1.0, width=384, layers=6, heads=12),
-        largest=12_000_000,
     ),
     device="cpu",
     dtype="fp32",

@@ -257,7 +257,13 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGKILL, signal.SIGTERM), (signal.SIGINT, signal.SIGKILL)], ids=["kill then term", "ctrl-c then kill"])
+@pytest.mark.parametrize(
+    "signals",
+    [
+        pytest.param((signal.SIGKILL, signal.SIGTERM), id="kill then term", marks=pytest.mark.soak),
+        pytest.param((signal.SIGINT, signal.SIGKILL), id="ctrl-c then kill"),
+    ],
+)
 def test_signals_to_a_real_process_lose_nothing(
     small: dict[str, Any], tmp_path: Path, write_recipe: Callable[..., Path], signals: tuple[signal.Signals, ...]
 ) -> None:

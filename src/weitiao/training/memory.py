@@ -55,7 +55,7 @@ def outlook(now: Situation, choice: Choice) -> Forecast:
     """Return the forecast of a choice."""
     body = now.body
     if choice.lora:
-        body = dataclasses.replace(body, trainable=round(LORA_SHARE * body.parameters), largest=0, product_learns=False, method="lora")
+        body = dataclasses.replace(body, trainable=round(LORA_SHARE * body.parameters), product_learns=False, method="lora")
     ways = dataclasses.replace(now.ways, packed=choice.division.pack_tokens is not None, checkpointing=choice.checkpointing)
 
     def need(forward: Forward) -> float:

@@ -275,7 +275,6 @@ def _body(recipe: Recipe, model: Module, config: Any, *, length: int) -> Body:
         parameters=sum(p.numel() for p in parameters),
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
         counted=_guessed(model, config),
-        largest=max((p.numel() for p in parameters if p.requires_grad), default=0),
         product=weight.numel() if weight is not None else 0,
         product_learns=weight is not None and bool(weight.requires_grad),
         vocabulary=int(weight.shape[0]) if weight is not None else 0,
