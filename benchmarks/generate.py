@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,6 +128,7 @@ for _ in range(asked.repeats):
             said[side] = measure()
             seconds[side].append(time.perf_counter() - start)
             worked[side].append(time.process_time() - begun)
+        print(f"{side}: {seconds[side][-1]:.1f} s, {worked[side][-1]:.1f} s of processors", file=sys.stderr, flush=True)
 
 lengths = [len(prompt) for prompt in prompts]
 print(f"{len(prompts)} prompts of {min(lengths)} to {max(lengths)} tokens, {sum(map(len, said['weitiao']))} tokens said, at most {asked.tokens} each\n")
