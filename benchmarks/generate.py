@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ import torch
 
 from weitiao.core.contracts import Generation, Head
 from weitiao.core.rows import Turn
-from weitiao.models import decode, dialogue, incremental, load
+from weitiao.models import convert, decode, dialogue, incremental, load
 from weitiao.models.locate import locate
 from weitiao.models.sampling import Chooser
 from weitiao.models.tokens import Tokenizer, positions
@@ -42,7 +43,7 @@ asked = parser.parse_args()
 
 torch.set_num_threads(asked.threads)
 device = torch.device(asked.device)
-located = locate(asked.model)
+located = convert.ready(locate(asked.model))
 head = Head("AutoModelForCausalLM", {})
 model = load.weights(located, load.configuration(located, head), head, seed=0).model.eval().to(device, getattr(torch, asked.dtype))
 tokenizer = Tokenizer(located, positions(model.config))
@@ -117,23 +118,27 @@ def parted(one: list[int], two: list[int], prompt: list[int]) -> float | None:
 sides: dict[str, Callable[[], list[list[int]]]] = {"weitiao": ours, **{f"transformers, batch {size}": lambda size=size: theirs(size) for size in asked.batches}}
 said: dict[str, list[list[int]]] = {}
 seconds: dict[str, list[float]] = {side: [] for side in sides}
+worked: dict[str, list[float]] = {side: [] for side in sides}
 memory: dict[str, list[float]] = {side: [] for side in sides}
 incremental.proof(model)  # tried once per model
 for _ in range(asked.repeats):
     for side, measure in sides.items():
         with peak_memory(memory[side]):
-            start = time.perf_counter()
+            start, begun = time.perf_counter(), time.process_time()
             said[side] = measure()
             seconds[side].append(time.perf_counter() - start)
+            worked[side].append(time.process_time() - begun)
+        print(f"{side}: {seconds[side][-1]:.1f} s, {worked[side][-1]:.1f} s of processors", file=sys.stderr, flush=True)
 
 lengths = [len(prompt) for prompt in prompts]
 print(f"{len(prompts)} prompts of {min(lengths)} to {max(lengths)} tokens, {sum(map(len, said['weitiao']))} tokens said, at most {asked.tokens} each\n")
-print(f"| side | seconds | tokens/s | weitiao / side | same | GB |\n|{'---|' * 6}")
+print(f"| side | seconds | processor seconds | tokens/s | weitiao / side | same | GB |\n|{'---|' * 7}")
 for side in sides:
     took = median(seconds[side])
     gaps = [gap for one, two, prompt in zip(said["weitiao"], said[side], prompts, strict=True) if (gap := parted(one, two, prompt)) is not None]
     same = f"{len(prompts) - len(gaps)} of {len(prompts)}" + (f" (the others part at gaps up to {max(gaps):.1g})" if gaps else "")
-    cells = [f"{took:.1f}", f"{sum(map(len, said[side])) / took:.0f}", f"{took / median(seconds['weitiao']):.2f}", same, f"{median(memory[side]):.2f}"]
+    rate, ratio = sum(map(len, said[side])) / took, took / median(seconds["weitiao"])
+    cells = [f"{took:.1f}", f"{median(worked[side]):.1f}", f"{rate:.0f}", f"{ratio:.2f}", same, f"{median(memory[side]):.2f}"]
     print(f"| {' | '.join([side, *cells])} |", flush=True)
 
 if asked.profile:
