@@ -240,7 +240,7 @@ def test_a_stop_string_ends_a_text_and_is_not_part_of_it(tiny: Callable[[str], T
     for before, answer in zip(free, one.answers(one.prompts[:6], stop=("never said", stop)), strict=True):
         assert answer.text == before.text.split(stop)[0].strip()
         assert answer.stopped == (before.stopped or stop in before.text)
-        assert answer.tokens <= before.tokens
+        assert answer.tokens < before.tokens or stop not in before.text[: -len(stop)], "what a batch is padded with is not counted"
 
 
 def test_a_text_ends_where_the_context_is_full(tiny: Callable[[str], Tiny], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ def generated(
     ended: Callable[[Sequence[int]], bool],
     on_token: Callable[[int], None] | None = None,
 ) -> list[list[int]]:
-    """Return the tokens behind each prompt, padded to the longest. on_token gets those of a single prompt as they come."""
+    """Return the tokens behind each prompt, up to the one at which the text ended. on_token gets those of a single prompt as they come."""
     from transformers import GenerationConfig, StoppingCriteriaList
 
     apart = bool(getattr(model.config, "is_encoder_decoder", False))  # the prompt is the encoder's, and the answer begins with a token of its own
@@ -63,7 +63,12 @@ def generated(
             streamer=_Streamer(on_token) if on_token else None,
             stopping_criteria=StoppingCriteriaList([done]) if generation.stop else None,
         )
-    return [row[begin:] for row in made.tolist()]
+    return [_up_to_end(row[begin:], ended) for row in made.tolist()]
+
+
+def _up_to_end(ids: list[int], ended: Callable[[Sequence[int]], bool]) -> list[int]:
+    """Return the tokens without the padding behind a text that ended before others of its batch."""
+    return ids[: next((n for n in range(1, len(ids)) if ended(ids[:n])), None)]
 
 
 class _Streamer:
