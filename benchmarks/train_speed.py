@@ -51,7 +51,7 @@ class Work:
 
 GROUPED = (("Trainer, defaults", ()), ("Trainer, group_by_length", ("--group-by-length",)))
 PACKED = (
-    "train.share_beginnings=false",
+    "train.share_prefix=false",
     "train.packing=false",
     "train.packing=false,train.bucketing=false",
     "train.keep_memory=false",

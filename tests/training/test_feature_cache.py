@@ -15,7 +15,7 @@ import pytest
 
 import tiny_language
 from tiny import sentences, write_csv
-from weitiao.core import environment, files
+from weitiao.core import entries, environment, files
 from weitiao.core.contracts import Features
 from weitiao.core.events import Counted
 from weitiao.core.recipe import Recipe
@@ -59,13 +59,13 @@ def encoded(recipe: dict[str, Any]) -> dict[str, list[Features]]:
     return {name: list(getattr(found, name)) for name in ("train", "dev", "proof")}
 
 
-def entries() -> list[Path]:
+def kept_entries() -> list[Path]:
     return sorted(path for path in environment.features_folder().iterdir() if path.is_dir())
 
 
 def test_a_second_run_on_equal_rows_tokenizes_nothing_and_has_equal_features(recipe: dict[str, Any], calls: list[int]) -> None:
     first = encoded(recipe)
-    assert sum(calls) >= 60 and len(entries()) == 3 and len(first["train"]) == 60
+    assert sum(calls) >= 60 and len(kept_entries()) == 3 and len(first["train"]) == 60
     calls.clear()
     assert encoded(recipe) == first and calls == []
     recipe["train"] = {"epochs": 7, "seed": 5}
@@ -230,7 +230,7 @@ def _a_file(entry: Path) -> None:
 @pytest.mark.parametrize("damage", [_cut_short, _flipped, _no_facts, _broken_facts, _other_facts, _unfinished, _a_file])
 def test_a_damaged_entry_is_made_again(recipe: dict[str, Any], calls: list[int], damage: Callable[[Path], None]) -> None:
     first = encoded(recipe)
-    for entry in entries():
+    for entry in kept_entries():
         damage(entry)
     calls.clear()
     assert encoded(recipe) == first and max(calls) == 60
@@ -249,7 +249,7 @@ def test_features_stay_in_memory_where_the_cache_cannot_be_written(recipe: dict[
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Builder, "save", full)
-    assert encoded(recipe) == first and entries() == []
+    assert encoded(recipe) == first and kept_entries() == []
 
 
 def test_two_processes_at_once_tokenize_once(recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ print(json.dumps([made, [[f.row, f.input_ids, f.target] for f in found.train]]))
 
 def test_the_entries_unused_for_longest_make_room_first(recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     encoded(recipe)
-    old = entries()
+    old = kept_entries()
     for n, entry in enumerate(old):
         os.utime(entry / files.COMPLETE, (1000 + n, 1000 + n))
     used = old[0]
@@ -301,15 +301,15 @@ def test_the_entries_unused_for_longest_make_room_first(recipe: dict[str, Any], 
     os.utime(leftover, (1000, 1000))
     os.utime(lock, (1000, 1000))
     size = sum(path.stat().st_size for path in used.iterdir())
-    feature_cache.make_room(used.parent, keep=used, most_bytes=10 * size)
-    assert entries() == old and not leftover.exists() and not lock.exists()
-    feature_cache.make_room(used.parent, keep=old[1], most_bytes=1)
-    assert entries() == [old[1]], "the newest stays, whatever its size"
+    entries.make_room(used.parent, keep=used, most_bytes=10 * size)
+    assert kept_entries() == old and not leftover.exists() and not lock.exists()
+    entries.make_room(used.parent, keep=old[1], most_bytes=1)
+    assert kept_entries() == [old[1]], "the newest stays, whatever its size"
     encoded(recipe)
-    assert len(entries()) == 3
+    assert len(kept_entries()) == 3
     monkeypatch.setattr(feature_cache, "MOST_BYTES", 1)
     recipe["task"]["max_length"] = 8
-    assert len(encoded(recipe)["train"]) == 60 and len(entries()) == 1
+    assert len(encoded(recipe)["train"]) == 60 and len(kept_entries()) == 1
 
 
 def test_ctrl_c_is_heard_between_parts_and_nothing_half_is_kept(recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,7 +326,7 @@ def test_ctrl_c_is_heard_between_parts_and_nothing_half_is_kept(recipe: dict[str
     with pytest.raises(KeyboardInterrupt):
         prepare.encode(prepared, tell)
     rows = sum(map(len, (prepared.data.splits.train, prepared.data.splits.dev, prepared.data.proof)))
-    assert heard == [(20, rows), (40, rows)] and entries() == []
+    assert heard == [(20, rows), (40, rows)] and kept_entries() == []
     told: list[Any] = []
     prepare.encode(prepared, told.append)
     assert [event.done for event in told][:3] == [20, 40, 60] and told[-1].done == rows

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ import tiny_language
 import weitiao
 from weitiao.core import environment
 from weitiao.core.contracts import IGNORED, Features, Layout
-from weitiao.models import attention, vocabulary
-from weitiao.models.layout import shared_beginning, token_batch
+from weitiao.methods.layers import Layers
+from weitiao.models import allocator, attention, frozen, vocabulary
+from weitiao.models.layout import shared_prefix, token_batch
 from weitiao.objectives.likelihood import Likelihood
 
 SHARING = ["llama", "gemma3", "qwen3", "gpt2", "opt", "mistral", "granite", "cohere"]
@@ -51,6 +54,10 @@ def assert_same(first: dict[str, Any], second: dict[str, Any], tolerance: float 
         torch.testing.assert_close(tensor, other[name], rtol=tolerance, atol=tolerance, msg=name)
 
 
+def kept_entries() -> list[Path]:
+    return sorted(path for path in (environment.cache_folder() / "states").iterdir() if path.is_dir())
+
+
 # ------------------------------------------------------------ states of frozen layers
 
 
@@ -81,7 +88,7 @@ def test_frozen_layers_are_passed_by_in_every_step(train: Callable[..., dict[str
 def test_states_are_read_back_by_the_next_run_and_made_again_when_damaged(train: Callable[..., dict[str, Any]]) -> None:
     method = {"name": "layers", "last": 1}
     first = train("first", method=method)
-    entries = sorted((environment.cache_folder() / "states").iterdir())
+    entries = kept_entries()
     files = [entry / "states.npy" for entry in entries]
     stamps = [file.stat().st_mtime_ns for file in files]
     assert len(files) == 2, "train and dev"
@@ -90,19 +97,40 @@ def test_states_are_read_back_by_the_next_run_and_made_again_when_damaged(train:
     for file in files:
         file.write_bytes(file.read_bytes()[:200])
     assert_same(first, train("third", method=method), 0.0)
-    assert sorted((environment.cache_folder() / "states").iterdir()) == entries and files[0].stat().st_size > 200
+    assert kept_entries() == entries and files[0].stat().st_size > 200
+    content = bytearray(files[0].read_bytes())
+    content[-3] ^= 1
+    files[0].write_bytes(content)
+    assert_same(first, train("fourth", method=method), 0.0)
+    assert files[0].read_bytes() != content, "a flipped bit is noticed"
 
 
 def test_other_tokens_and_other_weights_have_other_states(train: Callable[..., dict[str, Any]]) -> None:
     train("two", method={"name": "layers", "last": 1})
     train("shorter", method={"name": "layers", "last": 0})
-    assert len(list((environment.cache_folder() / "states").iterdir())) == 4
+    assert len(kept_entries()) == 4
 
 
 def test_nothing_is_kept_where_rows_are_seen_once_or_the_first_layer_trains(train: Callable[..., dict[str, Any]]) -> None:
     assert train("once", method={"name": "layers", "last": 1}, epochs=1)["plan"]["cached_layers"] == 0
     report = train("full", cache_features=True)
     assert report["plan"]["cached_layers"] == 0 and any("train.cache_features: nothing is kept" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize("setting", ["embd_pdrop", "resid_pdrop", "attn_pdrop"])
+def test_layers_below_which_something_is_random_are_not_frozen(setting: str) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    dropout = {"embd_pdrop": 0.0, "resid_pdrop": 0.0, "attn_pdrop": 0.0}
+    sizes: dict[str, Any] = {"n_layer": 3, "n_embd": 32, "n_head": 2, "vocab_size": 100, "bos_token_id": 1, "eos_token_id": 2}
+    method = Layers(last=1)
+    found = []
+    for settings in (dropout, {**dropout, setting: 0.1}):
+        model = method.apply(GPT2LMHeadModel(GPT2Config(**sizes, **settings)))
+        method.training_mode(model)
+        found.append(frozen.prefix(model))
+    assert found[0] == (2, False)
+    assert found[1] == ((0, False) if setting == "embd_pdrop" else (2, False)), "frozen layers run without dropout, what stands outside of them does not"
 
 
 def test_a_decoder_keeps_the_states_of_packed_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +147,7 @@ def test_a_decoder_keeps_the_states_of_packed_rows(tmp_path: Path, monkeypatch: 
             "train": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": "cpu", "cache_features": kept},
         }
         found.append(weitiao.train(recipe, out=tmp_path / name / "run"))
-    assert found[0]["plan"]["packing"] and found[0]["plan"]["cached_layers"] > 0 and not found[0]["plan"]["shares"]
+    assert found[0]["plan"]["packing"] and found[0]["plan"]["cached_layers"] > 0 and not found[0]["plan"]["share_prefix"]
     assert losses(found[0]) == pytest.approx(losses(found[1]), rel=1e-5)
 
 
@@ -151,7 +179,7 @@ def test_words_that_do_not_occur_feel_only_the_decay() -> None:
     torch.testing.assert_close(model.embedding.weight[3].detach(), start[3])
 
 
-# ------------------------------------------------------------ shared beginnings
+# ------------------------------------------------------------ shared prefixes
 
 
 @pytest.mark.parametrize("family", SHARING)
@@ -159,14 +187,14 @@ def test_the_gradient_does_not_depend_on_whether_a_common_beginning_is_computed_
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny_language.build(tmp_path / family, family))
-    assert attention.install(model) and attention.shares_beginnings(model)
+    assert attention.install(model) and attention.shares_prefix(model)
     random = torch.Generator().manual_seed(0)
     beginning = torch.randint(3, 250, (12,), generator=random).tolist()
     items = []
     for n, own in enumerate((5, 150, 21)):
         ids = beginning + torch.randint(3, 250, (own,), generator=random).tolist()
         items.append(Features(str(n), ids, [IGNORED] * 13 + ids[14:] + [IGNORED]))
-    assert shared_beginning(items) == 12
+    assert shared_prefix(items) == 12
     found = []
     for shares in (True, False):
         batch = token_batch(items, Layout(0, packed=True, shares=shares))
@@ -184,9 +212,9 @@ def test_a_beginning_at_which_something_is_asked_is_not_shared() -> None:
     ids = list(range(3, 23))
     asked = [IGNORED] * 9 + ids[10:] + [IGNORED]
     items = [Features("a", ids, asked), Features("b", ids, asked)]
-    assert shared_beginning(items) == 9
-    assert shared_beginning(items[:1]) == 0
-    assert shared_beginning([*items, Features("c", [99, *ids[1:]], asked)]) == 0
+    assert shared_prefix(items) == 9
+    assert shared_prefix(items[:1]) == 0
+    assert shared_prefix([*items, Features("c", [99, *ids[1:]], asked)]) == 0
 
 
 def test_a_chat_with_one_system_prompt_learns_the_same_with_and_without_sharing(tmp_path: Path) -> None:
@@ -203,15 +231,30 @@ def test_a_chat_with_one_system_prompt_learns_the_same_with_and_without_sharing(
             "data": {"name": "json", "train": str(rows)},
             "task": {"name": "chat", "max_length": 160, "generate_rows": 0},
             "method": {"name": "lora", "r": 4},
-            "train": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2, "dtype": "fp32", "device": "cpu", "share_beginnings": shares},
+            "train": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2, "dtype": "fp32", "device": "cpu", "share_prefix": shares},
         }
         found.append(weitiao.train(recipe, out=tmp_path / str(shares)))
-        assert found[-1]["plan"]["shares"] is shares
+        assert found[-1]["plan"]["share_prefix"] is shares
     assert losses(found[0]) == pytest.approx(losses(found[1]), rel=1e-4)
     assert found[0]["metrics"]["loss"]["after"]["value"] == pytest.approx(found[1]["metrics"]["loss"]["after"]["value"], rel=1e-4)
 
 
 # ------------------------------------------------------------ memory
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc can be asked to keep memory")
+def test_freed_memory_is_not_fetched_again_page_by_page() -> None:
+    def faults(kept: bool) -> int:
+        with allocator.keeping(kept) as does:
+            assert does is kept
+            torch.empty(2**24).fill_(1.0)  # 64 MB: more than glibc keeps of its own accord
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(4):
+                torch.empty(2**24).fill_(1.0)
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    given_back = faults(False)
+    assert given_back > 4 * 10_000 and faults(True) < given_back / 4
 
 
 def test_keeping_freed_memory_changes_no_bit(train: Callable[..., dict[str, Any]]) -> None:

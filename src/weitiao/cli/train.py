@@ -165,8 +165,8 @@ def _batches(plan: Mapping[str, Any]) -> str:
 
 
 def _saved(plan: Mapping[str, Any]) -> Iterator[str]:
-    if plan["shares"]:
-        yield "a common beginning computed once"
+    if plan["share_prefix"]:
+        yield "a shared prefix computed once"
     if plan["cached_layers"]:
         yield f"{plan['cached_layers']} frozen layers computed once for all epochs"
     if plan["trained_words"] is not None:

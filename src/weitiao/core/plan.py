@@ -50,7 +50,7 @@ class Plan(Settings):
     """Whether batches are packed: rows one behind the other, each seeing only itself."""
     pack_tokens: int | None = None
     """Tokens in one packed forward, at most; a longer row stands alone."""
-    shares: bool = False
+    share_prefix: bool = False
     """Whether tokens that all rows of a packed forward begin with are computed once."""
     readout: str | None = None
     """How the likelihood of tokens is read: from the hidden states of labelled positions, or from full logits. null where the task has its own head."""

@@ -67,7 +67,7 @@ class Train(Settings):
     pack_tokens: PositiveInt | None = None
     """Tokens in one forward when packed, about: more need more memory. The gradient does not depend on it. Default: 1024 on a CPU, where
     more only leave its caches, else 4096."""
-    share_beginnings: bool = True
+    share_prefix: bool = True
     """Compute tokens that all rows of a packed forward begin with, such as a system prompt, once for all of them. Not under dropout,
     and only where nothing is learnt at these tokens. The gradient is the same."""
     keep_memory: bool = True

@@ -14,12 +14,12 @@ from weitiao.core import fingerprint
 from weitiao.core.contracts import Features, Layout, Prediction, Strategy, Task
 from weitiao.core.rows import Row
 from weitiao.models import generate, precision
-from weitiao.models.frozen import Known
+from weitiao.models.frozen import FrozenStates
 from weitiao.models.layout import divided, lengths
 from weitiao.models.tokens import Tokenizer
 
 PADDED_TOKENS = 4096
-"""Tokens of a padded batch, at most, about: long rows go through in smaller batches."""
+"""Tokens of a padded batch, at most, about: long rows go through in smaller batches. More would only need more memory on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def outputs(
     batch_size: int,
     dtype: str = "fp32",
     on_batch: Callable[[int], None] | None = None,
-    known: Known | None = None,
+    known: FrozenStates | None = None,
 ) -> Said:
     """Return what the model says about features, (n, k) in fp32 on the CPU.
 

@@ -1,8 +1,8 @@
 """Memory that was freed stays with the process while it trains.
 
 A training step frees gigabytes and asks for the same gigabytes at the next step. The C library gives them back to the
-operating system in between and gets them again page by page, each filled with zeros: a fourth of the processor time of a
-step of SmolLM2-135M went there on a virtual machine (`benchmarks/train_speed.py lora --levers`).
+operating system in between and gets them again page by page, each filled with zeros (`benchmarks/profile_step.py` counts
+them). Asking glibc also ends its own adjusting of thresholds, so the usual values stay from then on.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ the backward for short documents. On other devices transformers' mask from resta
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ def install(model: Module) -> bool:
     before = getattr(chooser.config, "_attn_implementation", None)
     if next(model.parameters()).device.type != "cpu" or before not in ("sdpa", "eager") or _relative_positions(model):
         return bool(before == NAME)
-    _register()
+    register(NAME, _attention)
     expected = _said(model)
     try:
         chooser.set_attn_implementation(NAME)
@@ -79,7 +79,7 @@ def keeps_documents_apart(model: Module) -> bool:
     return _as_alone(model, (5, max(9, _window(model) + 3), 4), shared=0)
 
 
-def shares_beginnings(model: Module) -> bool:
+def shares_prefix(model: Module) -> bool:
     """Tell whether documents whose common first tokens are computed once come out of the body as they do alone."""
     whole: Any = model.config
     return getattr(whole, "_attn_implementation", None) == NAME and _as_alone(model, (5, max(9, _window(model) + 3), 4), shared=6)
@@ -141,12 +141,13 @@ def arguments(model: Module, batch: Batch) -> dict[str, Any]:
 # ------------------------------------------------------------ the function
 
 
-def _register() -> None:
+def register(name: str, function: Callable[..., tuple[Tensor, None]]) -> None:
+    """Make an attention function known to transformers; it gets masks as torch's own attention does."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-    AttentionInterface.register(NAME, _attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    AttentionInterface.register(name, function)
+    AttentionMaskInterface.register(name, sdpa_mask)
 
 
 def _attention(
@@ -173,7 +174,7 @@ def _attention(
     causal = bool(getattr(module, "is_causal", False) if causal is None else causal)
     if documents is not None:
         if shared and (dropout or softcap):
-            raise ValueError("shared beginnings under dropout or a soft cap")
+            raise ValueError("a shared prefix under dropout or a soft cap")
         if dropout or softcap:
             return _per_document(query, key, value, documents, scale, dropout, sliding_window, softcap, causal), None
         packed: Tensor = _Packed.apply(query[0], key[0], value[0], documents, shared, scale, sliding_window, causal)  # type: ignore[no-untyped-call]

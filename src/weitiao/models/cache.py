@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Module
 
+from weitiao.models import attention
+
 NAME = "weitiao_continued"
 """Name under which transformers knows the attention function of this file."""
 UNKNOWN_MEMORY = 2 * 1024**3
@@ -118,11 +120,7 @@ class Step:
 
 def register() -> None:
     """Make the attention function known to transformers."""
-    from transformers import AttentionInterface
-    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
-
-    AttentionInterface.register(NAME, _attention)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
+    attention.register(NAME, _attention)
 
 
 def _attention(

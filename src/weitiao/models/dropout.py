@@ -60,9 +60,11 @@ def install(model: Module) -> bool:
 
 
 def is_random(module: Module) -> bool:
-    """Tell whether something in a module draws at random in its present mode: a dropout, or an attention that has one of its own."""
-    return any(part.training and any("drop" in name and isinstance(value, float) and value > 0 for name, value in _settings(part)) for part in module.modules())
+    """Tell whether anything in a module draws at random in its present mode."""
+    return any(map(draws, module.modules()))
 
 
-def _settings(part: Module) -> list[tuple[str, Any]]:
-    return [("dropout", float(part.p))] if isinstance(part, Dropout) else list(vars(part).items())
+def draws(part: Module) -> bool:
+    """Tell whether a module itself, its parts aside, draws at random in its present mode: a dropout, or an attention that has one of its own."""
+    settings = {"dropout": float(part.p)} if isinstance(part, Dropout) else vars(part)
+    return part.training and any("drop" in name and isinstance(value, float) and value > 0 for name, value in settings.items())

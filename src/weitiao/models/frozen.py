@@ -8,7 +8,6 @@ must be off there (`Method.training_mode`), and rows must be the same tokens in 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -25,18 +24,18 @@ import transformers
 from torch import Tensor
 from torch.nn import Module
 
-from weitiao.core import environment, files
+from weitiao.core import entries, environment, files, fingerprint
 from weitiao.core.contracts import Batch, Features, Layout, Strategy, Task
 from weitiao.core.version import __version__
 from weitiao.errors import NoTargets
 from weitiao.models import precision, readout
 from weitiao.models.anatomy import anatomy
-from weitiao.models.dropout import is_random
+from weitiao.models.dropout import draws, is_random
 from weitiao.models.layout import divided, lengths
 
 GIVEN = "frozen_states"
 """Name under which a forward is given what the frozen layers say."""
-STATES = "states.npy"
+STATES, FACTS = "states.npy", "facts.json"
 TOKENS = 4096
 """Tokens of a forward in which the states are computed, at most."""
 CHECKED_ROWS = 4
@@ -44,7 +43,7 @@ TOLERANCE = 1e-4
 """Largest difference of hidden states with and without the cache, relative to the largest (in the precision of the run)."""
 MOST_OF_THE_DISK = 0.25
 """Share of the free disk that states may take."""
-KEPT_BYTES = 8 * 2**30
+MOST_BYTES = 8_000_000_000
 """Size of all states in the cache, at most, before the oldest go."""
 
 
@@ -120,7 +119,8 @@ class Prefix:
                 batch = self._batch(features, few)
                 expected = _last(self.model, batch, pooled=self.pooled)
                 states = _rows(self._of(batch).float().cpu(), batch, pooled=self.pooled)
-                again = Known(states, self.pooled).attached(self._batch(features, few), range(len(few)))
+                starts = np.concatenate([[0], np.cumsum([len(row) for row in states])])
+                again = FrozenStates(torch.cat(states).numpy(), starts, self.pooled).attached(self._batch(features, few), range(len(few)))
                 found = _last(self.model, again.to(self.strategy.device), pooled=self.pooled)
             return bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())
         except (TypeError, RuntimeError, KeyError, AttributeError, IndexError, ValueError):
@@ -129,21 +129,23 @@ class Prefix:
             self._given = None
             self.model.train(was_training)
 
-    def known(self, features: Sequence[Features], *, on_batch: Callable[[int], None] | None = None) -> Known:
+    def known(self, features: Sequence[Features], *, on_batch: Callable[[int], None] | None = None) -> FrozenStates:
         """Return the states of all features, from the cache if they are there, else computed and put there.
 
         Raises OSError where the cache cannot be written. on_batch gets the number of features done.
         """
         sizes = np.ones(len(features), dtype=int) if self.pooled else lengths(features)
-        folder = environment.cache_folder() / "states" / self._fingerprint(features)
-        shape = (int(sizes.sum()), self._width)
-        if (values := _opened(folder, shape)) is None:
-            with files.folder_being_written(folder) as new:
-                self._compute(_reserved(new / STATES, shape), features, sizes, on_batch)
-            _make_room(folder)
-            values = np.load(folder / STATES, mmap_mode="r")
-        os.utime(folder)
-        return Known(_split(values, sizes), self.pooled)
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        entry = environment.cache_folder() / "states" / self._fingerprint(features)
+        with files.locked(entry.with_name(f"{entry.name}.lock")):  # a second process waits, and finds what the first computed
+            if (values := _opened(entry)) is None:
+                with files.folder_being_written(entry) as new:
+                    self._compute(_reserved(new / STATES, (int(starts[-1]), self._width)), features, starts, on_batch)
+                    files.write_json(new / FACTS, {"sha256": fingerprint.of_file(new / STATES)})
+                entries.make_room(entry.parent, keep=entry, most_bytes=MOST_BYTES)
+                values = np.load(entry / STATES, mmap_mode="r")
+        entries.use(entry)
+        return FrozenStates(values, starts, self.pooled)
 
     @property
     def _width(self) -> int:
@@ -153,8 +155,7 @@ class Prefix:
     def _batch(self, features: Sequence[Features], chosen: Sequence[int]) -> Batch:
         return self.task.collate([features[n] for n in chosen], self.layout).to(self.strategy.device)
 
-    def _compute(self, values: np.ndarray, features: Sequence[Features], sizes: np.ndarray, on_batch: Callable[[int], None] | None) -> None:
-        starts = np.concatenate([[0], np.cumsum(sizes)])
+    def _compute(self, values: np.ndarray, features: Sequence[Features], starts: np.ndarray, on_batch: Callable[[int], None] | None) -> None:
         every = lengths(features)
         order = np.argsort(-every, kind="stable").tolist()
         was_training = self.model.training
@@ -188,16 +189,18 @@ class Prefix:
 
 
 @dataclass(frozen=True)
-class Known:
+class FrozenStates:
     """States of features, in their order."""
 
-    states: Sequence[Any]
-    """Of each feature (its tokens, width), or (1, width) where pooled."""
+    values: np.ndarray
+    """(tokens of all features, width), one feature behind the other; (features, width) where pooled."""
+    starts: np.ndarray
+    """Where each feature begins, and the end of the last."""
     pooled: bool
 
     def attached(self, batch: Batch, chosen: Sequence[int]) -> Batch:
         """Return the batch of the chosen features with their states among its inputs."""
-        parts = [torch.tensor(np.asarray(self.states[n])) for n in chosen]
+        parts = [torch.tensor(self.values[self.starts[n] : self.starts[n + 1]]) for n in chosen]
         if self.pooled or batch.lengths is not None:
             together = torch.cat(parts)
             states = together if self.pooled else together[None]
@@ -222,8 +225,7 @@ def prefix(model: Module) -> tuple[int, bool]:
     except NoTargets:
         return 0, False
     learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    below = [model.get_submodule(name) for name in parts.embedding_modules]
-    if body is None or getattr(config, "is_encoder_decoder", False) or learns & set(parts.embeddings) or any(map(is_random, below)):
+    if body is None or getattr(config, "is_encoder_decoder", False) or learns & set(parts.embeddings) or _is_random_outside(body, parts.stack, model):
         return 0, False
     stack: Any = model.get_submodule(parts.stack)
     layers = 0
@@ -234,6 +236,14 @@ def prefix(model: Module) -> tuple[int, bool]:
     pooler = getattr(body, "pooler", None)
     whole = layers == len(parts.layers) and isinstance(pooler, Module) and not any(p.requires_grad for p in pooler.parameters()) and not is_random(pooler)
     return layers, whole
+
+
+def _is_random_outside(body: Module, stack: str, model: Module) -> bool:
+    """Tell whether anything in the body but its layers and its pooler draws at random, such as GPT-2's dropout behind the embeddings."""
+    apart = {id(part) for part in model.get_submodule(stack).modules()}
+    pooler = getattr(body, "pooler", None)
+    apart |= {id(part) for part in pooler.modules()} if isinstance(pooler, Module) else set()
+    return any(draws(part) for part in body.modules() if id(part) not in apart)
 
 
 def _body(model: Module) -> Any:
@@ -258,10 +268,6 @@ def _rows(states: Tensor, batch: Batch, *, pooled: bool) -> list[Tensor]:
     return [row[:length] for row, length in zip(states, batch.inputs["attention_mask"].sum(1).tolist(), strict=True)]
 
 
-def _split(values: np.ndarray, sizes: np.ndarray) -> Sequence[np.ndarray]:
-    return np.split(values, np.cumsum(sizes)[:-1])
-
-
 def size(tokens: int, width: int) -> int:
     """Return the bytes that states take."""
     return 4 * tokens * width
@@ -272,17 +278,19 @@ def fits(needed: int) -> bool:
     folder = environment.cache_folder()
     while not folder.exists():
         folder = folder.parent
-    return needed <= min(KEPT_BYTES, MOST_OF_THE_DISK * shutil.disk_usage(folder).free)
+    return needed <= min(MOST_BYTES, MOST_OF_THE_DISK * shutil.disk_usage(folder).free)
 
 
-def _opened(folder: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """Return the states of a folder; None where there are none, or the file is not what was written."""
-    if not files.is_complete(folder):
+def _opened(entry: Path) -> np.ndarray | None:
+    """Return the states of an entry; None where there are none, or the file is not what was written."""
+    if not files.is_complete(entry):
         return None
     try:
-        found: np.ndarray = np.load(folder / STATES, mmap_mode="r")
-        return found if found.shape == shape and found.dtype == np.float32 else None
-    except (OSError, ValueError):
+        if files.read_json(entry / FACTS)["sha256"] != fingerprint.of_file(entry / STATES):
+            return None
+        found: np.ndarray = np.load(entry / STATES, mmap_mode="r")
+        return found
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -293,14 +301,3 @@ def _reserved(path: Path, shape: tuple[int, int]) -> np.ndarray:
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return values
-
-
-def _make_room(newest: Path) -> None:
-    """Remove the states that were not used for longest until all take at most KEPT_BYTES."""
-    entries = sorted((p for p in newest.parent.iterdir() if files.is_complete(p)), key=lambda p: -p.stat().st_mtime)
-    taken = 0
-    for entry in entries:
-        taken += sum(p.stat().st_size for p in entry.iterdir())
-        if taken > KEPT_BYTES and entry != newest:
-            with contextlib.suppress(OSError):
-                shutil.rmtree(entry)

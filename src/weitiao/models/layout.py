@@ -33,7 +33,7 @@ def packed(items: Sequence[Features], shared: int = 0) -> dict[str, Tensor]:
     }
 
 
-def shared_beginning(items: Sequence[Features]) -> int:
+def shared_prefix(items: Sequence[Features]) -> int:
     """Return how many tokens all rows begin with, nothing being asked at any of them; 0 where sharing them is not worth it."""
     if len(items) < 2:
         return 0
@@ -50,7 +50,7 @@ def token_batch(items: Sequence[Features], layout: Layout) -> Batch:
     rows, tokens = tuple(item.row for item in items), sum(map(len, items))
     asked = all(item.target is not None for item in items)
     if layout.packed:
-        shared = shared_beginning(items) if layout.shares else 0
+        shared = shared_prefix(items) if layout.shares else 0
         targets = torch.tensor([[IGNORED] * shared + [target for item in items for target in item.target[shared:]]]) if asked else None
         return Batch(packed(items, shared), targets, rows, tokens, tuple(len(item) - shared for item in items), shared)
     targets = _filled([item.target for item in items], IGNORED) if asked else None

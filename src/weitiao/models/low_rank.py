@@ -15,8 +15,8 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor
 from torch.nn import Linear, Module
 
-MERGE_FROM = 2
-"""In fp32 the product with weight plus update is taken from this share of a row per output on: 1 for every 2 outputs."""
+ROWS_PER_OUTPUT = 0.5
+"""From so many rows for each output on, adding the update to the weight costs less than adding it to what comes out."""
 
 
 class LowRankLinear(LoraLinear):  # type: ignore[misc]
@@ -66,7 +66,7 @@ class _LowRank(torch.autograd.Function):
         ctx.dtypes = x.dtype, down.dtype, up.dtype
         rows = x.reshape(-1, x.shape[-1]).to(dtype)
         weight, down, up, bias = weight.to(dtype), down.to(dtype), up.to(dtype), None if bias is None else bias.to(dtype)
-        if dtype == torch.float32 and len(rows) > weight.shape[0] // MERGE_FROM:
+        if dtype == torch.float32 and len(rows) > ROWS_PER_OUTPUT * weight.shape[0]:
             # the update is added to the weight, not to the activations: a pass over the smaller of the two
             out = F.linear(rows, torch.addmm(weight, up, down, alpha=scaling), bias)
         else:

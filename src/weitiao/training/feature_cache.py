@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import os
-import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from weitiao.core import environment, files, fingerprint
+from weitiao.core import entries, environment, files, fingerprint
 from weitiao.core.contracts import Task
 from weitiao.core.version import __version__
 from weitiao.models import dialogue, templates, tokens
@@ -22,8 +19,6 @@ FORMAT = 1
 """Raised when the files of an entry change: entries of another format have other names and are never opened."""
 MOST_BYTES = 8_000_000_000
 """What all entries take on the disk, at most; the newest one is never removed."""
-_STALE_SECONDS = 86_400.0
-"""Age from which what a killed process left half written is removed."""
 
 _COLUMNS, _FACTS = "features.bin", "facts.json"
 
@@ -73,30 +68,10 @@ def features_of(basis: str | None, rows: str, make: Callable[[], Builder]) -> Fe
             with files.folder_being_written(entry) as new:
                 facts = made.save(new / _COLUMNS)
                 files.write_json(new / _FACTS, {**facts, "check": fingerprint.of_json(facts)})
-            make_room(entry.parent, keep=entry)
+            entries.make_room(entry.parent, keep=entry, most_bytes=MOST_BYTES)
         except OSError:  # a full disk or a read-only cache only means tokenizing again
             return made.table()
         return _found(entry, check=False) or made.table()
-
-
-def make_room(top: Path, *, keep: Path, most_bytes: int | None = None) -> None:
-    """Remove entries until the rest takes at most `most_bytes` (None: MOST_BYTES), those unused for longest first."""
-    room = MOST_BYTES if most_bytes is None else most_bytes
-    entries = []
-    for path in top.iterdir():
-        with contextlib.suppress(OSError):  # another process may be removing it
-            used = path.stat().st_mtime
-            if path.name.startswith("."):
-                if time.time() - used > _STALE_SECONDS:
-                    shutil.rmtree(path, ignore_errors=True)
-            elif path.is_dir():
-                entries.append(((path / files.COMPLETE).stat().st_mtime if files.is_complete(path) else 0.0, path, _size(path)))
-            elif time.time() - used > _STALE_SECONDS:
-                path.unlink()
-    for _, path, size in sorted(entries, reverse=True, key=lambda entry: (entry[1] == keep, entry[0])):
-        room -= size
-        if room < 0 and path != keep:
-            _remove(path)
 
 
 def _found(entry: Path, *, check: bool = True) -> FeatureTable | None:
@@ -108,8 +83,7 @@ def _found(entry: Path, *, check: bool = True) -> FeatureTable | None:
         if facts.pop("check") != fingerprint.of_json(facts):
             return None
         found = features.opened(entry / _COLUMNS, facts, check=check)
-        with contextlib.suppress(OSError):
-            os.utime(entry / files.COMPLETE)
+        entries.use(entry)
         return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -126,15 +100,3 @@ def _code(kind: type) -> list[str] | None:
             return None
         paths.add(Path(str(module.__file__)))
     return [fingerprint.of_file(path) for path in sorted(paths)]
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir())
-
-
-def _remove(path: Path) -> None:
-    """Remove an entry so that nobody ever sees half of it."""
-    aside = path.with_name(f".{path.name}.removed.{os.getpid()}")
-    with contextlib.suppress(OSError):
-        os.replace(path, aside)
-        shutil.rmtree(aside, ignore_errors=True)

@@ -15,7 +15,7 @@ from weitiao.core.contracts import Features, Layout, Prediction, Strategy
 from weitiao.core.events import Counted, Event, Phase
 from weitiao.evaluation import baseline, score
 from weitiao.evaluation.predict import Said, answered, outputs
-from weitiao.models.frozen import Known
+from weitiao.models.frozen import FrozenStates
 from weitiao.training.prepare import Encoded, Prepared
 
 
@@ -29,7 +29,7 @@ class Judge:
     strategy: Strategy
     tell: Callable[[Event], None]
 
-    def say(self, model: Module, features: Sequence[Features], *, dtype: str, known: Known | None = None) -> Said:
+    def say(self, model: Module, features: Sequence[Features], *, dtype: str, known: FrozenStates | None = None) -> Said:
         """Return what the model says about features."""
         recipe = self.prepared.recipe
         return outputs(
@@ -102,7 +102,7 @@ class Judge:
         files.write_json(kept, values)
         return values
 
-    def dev(self, model: Module, *, dtype: str, known: Known | None = None) -> dict[str, float]:
+    def dev(self, model: Module, *, dtype: str, known: FrozenStates | None = None) -> dict[str, float]:
         """Return the loss and every metric that applies on dev; nothing is generated. known: what frozen layers say about dev."""
         task, rows = self.prepared.recipe.task, self.prepared.data.splits.dev
         said = self.say(model, self.encoded.dev, dtype=dtype, known=known)

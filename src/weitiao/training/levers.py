@@ -35,9 +35,9 @@ class Levers:
     """Sentences for the report, added to."""
     seconds: float = 0.0
     """Time taken so far: it is training time."""
-    known: frozen.Known | None = None
+    known: frozen.FrozenStates | None = None
     """What frozen layers say about train."""
-    known_dev: frozen.Known | None = None
+    known_dev: frozen.FrozenStates | None = None
     """What frozen layers say about dev."""
     _words: vocabulary.SmallEmbedding | None = None
 

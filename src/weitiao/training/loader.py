@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from weitiao.core.contracts import Batch, Features, Layout, Task
-from weitiao.models.frozen import Known
+from weitiao.models.frozen import FrozenStates
 from weitiao.models.layout import divided, lengths
 
 BUCKET_STEPS = 50
@@ -64,7 +64,7 @@ class Loader:
         gradient_accumulation: int,
         seed: int,
         bucketing: bool,
-        known: Known | None = None,
+        known: FrozenStates | None = None,
     ) -> None:
         """features: what to train on. batch_size: rows in a micro-batch; gradient_accumulation: micro-batches in a step.
 

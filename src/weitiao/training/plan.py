@@ -111,13 +111,11 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
         bucketing=train.bucketing and not packing,
         packing=packing,
         pack_tokens=division.pack_tokens,
-        shares=packing and facts.shares and train.share_beginnings and not cached,
+        share_prefix=packing and facts.shares and train.share_prefix and not cached,
         readout=facts.readout,
         windows=facts.windows if facts.windows != facts.rows["train"] else None,
         cached_layers=cached,
-        trained_words=facts.trained_words
-        if train.compact_vocabulary and not recipe.regularize and (train.optimizer == "adamw" or not train.weight_decay)
-        else None,
+        trained_words=facts.trained_words if _compacts(recipe) else None,
         gradient_checkpointing=train.gradient_checkpointing,
         device=facts.device,
         dtype="bf16" if facts.dtype == "bf16" else "fp32",
@@ -132,6 +130,12 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
 
 def _keeps_states(asked: bool | None, facts: Facts, *, epochs: float) -> bool:
     return facts.frozen_layers > 0 and facts.room_for_states and (epochs > 1 if asked is None else asked)
+
+
+def _compacts(recipe: Recipe) -> bool:
+    """Tell whether words without a gradient stay out of training: not where a regularizer, or momentum over decay, would move them."""
+    train = recipe.train
+    return train.compact_vocabulary and not recipe.regularize and (train.optimizer == "adamw" or not train.weight_decay)
 
 
 def _choice(recipe: Recipe, packing: bool, device: str) -> Choice:
@@ -189,7 +193,7 @@ def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:
         return replace(known, packing=False)
     attention.install(model)
     packing = attention.keeps_documents_apart(model)
-    return replace(known, packing=packing, shares=known.shares and packing and attention.shares_beginnings(model))
+    return replace(known, packing=packing, shares=known.shares and packing and attention.shares_prefix(model))
 
 
 def promised(recipe: Recipe, facts: Facts, plan: Plan, steps: Sequence[int]) -> list[dict[str, float]]:

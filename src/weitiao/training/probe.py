@@ -100,7 +100,7 @@ def _loader(prepared: Prepared, features: object, made: Plan) -> Loader:
     return Loader(
         features,  # type: ignore[arg-type]
         prepared.recipe.task,
-        layout=prepared.tokenizer.layout(packed=made.packing, most_tokens=made.pack_tokens),
+        layout=prepared.tokenizer.layout(packed=made.packing, most_tokens=made.pack_tokens, shares=made.share_prefix),
         batch_size=made.batch_size,
         gradient_accumulation=made.rows_per_step // made.batch_size,
         seed=prepared.recipe.train.seed,

@@ -25,7 +25,7 @@ from weitiao.evaluation import baseline
 from weitiao.inspect import rows as inspect_rows
 from weitiao.inspect.machine import machine
 from weitiao.models import allocator, attention, load, precision
-from weitiao.models.frozen import Known
+from weitiao.models.frozen import FrozenStates
 from weitiao.parallel.single import Single
 from weitiao.record import jsonl
 from weitiao.training import loop, memory, optim, probe, state
@@ -111,7 +111,7 @@ class _Run:
         self.folder.failure.unlink(missing_ok=True)
         if self.plan.packing:
             attention.install(self.model)
-        layout = self.prepared.tokenizer.layout(packed=self.plan.packing, most_tokens=self.plan.pack_tokens, shares=self.plan.shares)
+        layout = self.prepared.tokenizer.layout(packed=self.plan.packing, most_tokens=self.plan.pack_tokens, shares=self.plan.share_prefix)
         self.judge = Judge(self.prepared, self.encoded, layout, self.strategy, self.tell)
         self.notes = [*self.plan.notes, *([loaded.note] if loaded.note else [])]
         if loaded.head_is_new and not self.recipe.task.reads_out and len(self.encoded.train) > baseline.MOST_ROWS:
@@ -171,7 +171,7 @@ class _Run:
             self.recorders.remove(log)
         return progress
 
-    def _loader(self, known: Known | None = None) -> Loader:
+    def _loader(self, known: FrozenStates | None = None) -> Loader:
         plan = self.plan
         return Loader(
             self.encoded.train,

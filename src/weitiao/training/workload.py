@@ -12,7 +12,7 @@ from weitiao.evaluation.baseline import MOST_ROWS
 from weitiao.evaluation.predict import PADDED_TOKENS
 from weitiao.inspect.forecast import Forward, Work, kept_square
 from weitiao.models.decode import ROWS
-from weitiao.models.layout import divided
+from weitiao.models.layout import divided, lengths
 from weitiao.training.loader import Order
 
 TRIED = 200
@@ -59,11 +59,7 @@ def rows_of(task: Task, train: Sequence[Features], dev: Sequence[Features], proo
     asked = sum(sum(task.trained_tokens(item)) for item in some) / max(sum(map(len, some)), 1)
     answers = min(task.generated_rows, len(proof)) if task.generation else 0
     new_tokens = task.generation.max_new_tokens if task.generation else 0
-    return Rows(_lengths(train), _lengths(dev), _lengths(proof), asked, head_is_new, answers, new_tokens)
-
-
-def _lengths(features: Sequence[Features]) -> np.ndarray:
-    return np.array([len(feature) for feature in features], dtype=np.int64)
+    return Rows(lengths(train), lengths(dev), lengths(proof), asked, head_is_new, answers, new_tokens)
 
 
 def order_of(rows: Rows, how: Division) -> Order:

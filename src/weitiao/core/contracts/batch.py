@@ -62,11 +62,11 @@ class Batch:
     """One value per row, or one per position, in the shape of the inputs."""
     rows: tuple[str, ...]
     tokens: int
-    """Real tokens of the rows: padding is not counted, shared beginnings are, once for every row."""
+    """Real tokens of the rows: padding is not counted, a shared prefix is, once for every row."""
     lengths: tuple[int, ...] | None = None
     """Tokens of each row where packed, shared ones not counted; None where padded."""
     shared: int = 0
-    """Tokens at the beginning of a packed batch that every row begins with: they stand there once, before the rows' own."""
+    """Tokens of a shared prefix: every row of the packed batch begins with them: they stand there once, before the rows' own."""
 
     def to(self, device: Any) -> Batch:
         """Return the batch on a device."""
