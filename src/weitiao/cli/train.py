@@ -13,7 +13,7 @@ from weitiao.cli.output import named, print_json, stdout, table
 from weitiao.core import registry
 from weitiao.core.contracts import Task
 from weitiao.core.recipe import Recipe
-from weitiao.core.report import digits_of, number, p_in_words
+from weitiao.core.report import before_said, digits_of, number, p_in_words
 from weitiao.errors import Conflict
 
 PARTS = {
@@ -82,7 +82,7 @@ def show_report(report: Mapping[str, Any]) -> None:
             str(after["n"]),
         )
     stdout.print(shown)
-    before = "a linear head on the untouched model" if report["before_is"] == "head_only" else "the model as it came"
+    before = before_said(report["before_is"])
     stdout.print(f"\nbefore is {before}; measured on {report['split']}: {escape(report['split_said'])}")
     if report["selected_on_same_rows"]:
         stdout.print("[yellow]the best weights were chosen on these same rows: expect a little less on new ones[/]")

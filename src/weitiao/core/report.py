@@ -33,6 +33,19 @@ UNITS = {
 """Metric -> what its numbers count, where a table shows the name as a recipe writes it."""
 
 
+BEFORE = {
+    "model": "the model as it came",
+    "head_only": "the frozen model with a linear head fitted on its features",
+    "majority": "the same answer for every row",
+}
+"""What a report's `before_is` and its baselines mean; a task may name others, which say what they are."""
+
+
+def before_said(before_is: str) -> str:
+    """Return in words what stands as before."""
+    return BEFORE.get(before_is, before_is.replace("_", " "))
+
+
 def verdict(metric: str, entry: Mapping[str, Any], *, before_is: str, split: str, majority: float | None = None) -> dict[str, str]:
     """Return level (better, worse, not proven) and one sentence for the main metric's entry."""
     before, after, change = entry["before"], entry["after"], entry["difference"]
@@ -47,7 +60,7 @@ def verdict(metric: str, entry: Mapping[str, Any], *, before_is: str, split: str
         start += f" (perplexity {' to '.join(number(v, digits_of([v])) for v in map(_exp, both))})"
     fine = digits_of_change(change, digits_of(both))
     moved, low, high = (number(change[key], fine, signed=True) for key in ("value", "low", "high"))
-    baseline = " (before: a linear head on the untouched model)" if before_is == "head_only" else ""
+    baseline = "" if before_is == "model" else f" (before: {before_said(before_is)})"
     sentence = f"{start} on {after['n']} {split} rows{baseline}; change {moved}, 95\u00a0% interval {low} to {high}, {p_in_words(p)}."
     if level == "not proven":
         sentence += " That may be chance."
@@ -126,10 +139,9 @@ def card(report: Mapping[str, Any]) -> str:
         beside = [before["value"], *(after[key] for key in ("value", "low", "high"))]
         was, now, low, high = (number(value, digits_of([value], beside=beside, usual=4)) for value in beside)
         lines.append(f"| {title(name)} | {was} | {now} | {low} to {high} | {entry['p_value']:.4g} | {after['n']} |")
-    said = "the frozen model with a linear head fitted on its features" if report["before_is"] == "head_only" else "the model as it came"
     lines += [
         "",
-        f"Before is {said}. Proof rows: {report['split']} ({report['split_said']})."
+        f"Before is {before_said(report['before_is'])}. Proof rows: {report['split']} ({report['split_said']})."
         + (" The best weights were chosen on these same rows." if report["selected_on_same_rows"] else ""),
         "",
         f"Made from `{report['model']}` by {report['method']} on {report['rows']['train']} rows; "

@@ -46,6 +46,9 @@ class Row:
     place: str = ""
     turns: tuple[Turn, ...] = ()
     """The whole conversation, for tasks that have one."""
+    parts: tuple[str, ...] = ()
+    """The pieces of the input, for tasks whose input is more than one text: the two texts of a pair, the words of a sentence, a
+    question and its options. `text` is what a person reads of them."""
 
 
 @dataclass(frozen=True, slots=True)

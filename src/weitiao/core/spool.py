@@ -68,7 +68,7 @@ class _Spool:
 
     def append(self, row: Row) -> None:
         """Write a row. Raises TypeError for a target that JSON does not give back as it was."""
-        line = [row.id, row.text, row.place, _packed(row.target), [[turn.role, turn.content] for turn in row.turns]]
+        line = [row.id, row.text, row.place, _packed(row.target), [[turn.role, turn.content] for turn in row.turns], row.parts]
         self._waiting.append(_encode(line).encode("utf-8", "surrogatepass"))
         self.count += 1
         if len(self._waiting) == _BLOCK:
@@ -94,8 +94,8 @@ class _Spool:
         for block, members in itertools.groupby(numbers, key=lambda n: n // _BLOCK):
             lines = self._lines(block)
             wanted = b",".join([lines[n % _BLOCK] for n in members])
-            for id, text, place, target, turns in json.loads(b"[" + wanted + b"]"):
-                yield Row(id, text, _unpacked(target), place, tuple([Turn(role, content) for role, content in turns]) if turns else ())
+            for id, text, place, target, turns, parts in json.loads(b"[" + wanted + b"]"):
+                yield Row(id, text, _unpacked(target), place, tuple([Turn(role, content) for role, content in turns]) if turns else (), tuple(parts))
 
     def _lines(self, block: int) -> list[bytes]:
         with self._lock:

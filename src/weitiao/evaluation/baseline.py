@@ -20,8 +20,8 @@ MOST_ROWS = 4000
 def head_only(
     model: Module,
     task: Task,
-    train: tuple[Sequence[Row], Sequence[Features]],
-    proof: Sequence[Features],
+    train: Sequence[Features],
+    proof: tuple[Sequence[Row], Sequence[Features]],
     *,
     layout: Layout,
     strategy: Strategy,
@@ -29,34 +29,32 @@ def head_only(
     seed: int,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> list[Any]:
-    """Return predictions for `proof` of a linear head on the mean of the untouched body's last hidden states.
+    """Return predictions for the proof rows of a linear head on the untouched body's last hidden states.
 
-    The head is fitted on at most MOST_ROWS training rows, drawn by `seed`.
+    The head is fitted on at most MOST_ROWS training rows or windows, drawn by `seed`.
     """
-    rows, features = train
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(features))[:MOST_ROWS])
-    together = [features[n] for n in chosen] + list(proof)
-    states = _mean_states(model, task, together, layout=layout, strategy=strategy, batch_size=batch_size, on_batch=on_batch)
-    return task.probe(states[: len(chosen)], [rows[n] for n in chosen], states[len(chosen) :], seed=seed)
+    rows, features = proof
+    chosen = [train[n] for n in np.sort(np.random.default_rng(seed).permutation(len(train))[:MOST_ROWS])]
+    states = _states(model, task, [*chosen, *features], layout=layout, strategy=strategy, batch_size=batch_size, on_batch=on_batch)
+    values = task.probe(states[: len(chosen)], chosen, states[len(chosen) :], seed=seed)
+    return [prediction.value for prediction in task.decode(values, features, rows)]
 
 
-def _mean_states(
+def _states(
     model: Module, task: Task, features: Sequence[Features], *, layout: Layout, strategy: Strategy, batch_size: int, on_batch: Callable[[int, int], None] | None
-) -> np.ndarray:
+) -> list[np.ndarray]:
+    """Return for each feature what of the body's last hidden states a linear head looks at, (m, width)."""
     body: Any = getattr(model, str(model.base_model_prefix))
     order = sorted(range(len(features)), key=lambda n: -len(features[n]))
-    found: np.ndarray | None = None
+    found = [np.empty((0, 0), dtype=np.float32)] * len(features)
     model.eval()
     with torch.inference_mode(), precision.autocast("fp32", strategy.device):
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             batch = task.collate([features[n] for n in chosen], layout).to(strategy.device)
             states = body(**batch.inputs).last_hidden_state.float()
-            mask = batch.inputs["attention_mask"].unsqueeze(-1).float()
-            mean = ((states * mask).sum(1) / mask.sum(1)).cpu().numpy()
-            if found is None:
-                found = np.empty((len(features), mean.shape[1]), dtype=np.float32)
-            found[chosen] = mean
+            for n, state in zip(chosen, task.probed(states, batch), strict=True):
+                found[n] = state.cpu().numpy()
             if on_batch is not None:
                 on_batch(start + len(chosen), len(features))
-    return found if found is not None else np.empty((0, 0), dtype=np.float32)
+    return found

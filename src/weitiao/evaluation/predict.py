@@ -26,7 +26,8 @@ PADDED_TOKENS = 4096
 class Said:
     """Outputs for features, in their order, and the mean loss where they have targets."""
 
-    values: Tensor
+    values: Tensor | list[Tensor]
+    """(n, k); a list of (tokens, k) where something is said about every token."""
     loss: float | None
 
 
@@ -42,14 +43,14 @@ def outputs(
     on_batch: Callable[[int], None] | None = None,
     known: FrozenStates | None = None,
 ) -> Said:
-    """Return what the model says about features, (n, k) in fp32 on the CPU.
+    """Return what the model says about features, in fp32 on the CPU.
 
     Rows are batched by length, longest first, so that memory is known after the first batch; padding is masked and
     does not change what comes out. known: what frozen layers say about them, if known. on_batch gets the number of rows done after each batch.
     """
     every = lengths(features)
     order = np.argsort(-every, kind="stable").tolist()
-    values: Tensor | None = None
+    values: Tensor | list[Tensor] | None = None
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}
     coefficients: dict[str, float] = {}
@@ -63,9 +64,7 @@ def outputs(
                 if known is not None:
                     batch = known.attached(batch, chosen)
                 said = task.predict(model, batch.to(strategy.device))
-                if values is None:
-                    values = said.values.new_empty((len(features), *said.values.shape[1:]))
-                values[torch.tensor(chosen)] = said.values
+                values = _placed(values, said.values, chosen, len(features))
                 for name, term in (said.loss.terms if said.loss else {}).items():
                     sums[name] = sums.get(name, 0.0) + float(term.sum)
                     counts[name] = counts.get(name, 0.0) + term.count
@@ -76,6 +75,26 @@ def outputs(
         model.train(was_training)
     loss = sum(coefficients[name] * sums[name] / counts[name] for name in sums) if sums else None
     return Said(values if values is not None else torch.empty(0), loss)
+
+
+def _placed(values: Tensor | list[Tensor] | None, said: Tensor | list[Tensor], chosen: Sequence[int], count: int) -> Tensor | list[Tensor]:
+    """Put what was said about the chosen features where it belongs among those of all."""
+    if isinstance(said, Tensor):
+        table = said.new_empty((count, *said.shape[1:])) if values is None else values
+        assert isinstance(table, Tensor)
+        table[torch.tensor(chosen)] = said
+        return table
+    each = [torch.empty(0)] * count if values is None else values
+    assert isinstance(each, list)
+    for n, value in zip(chosen, said, strict=True):
+        each[n] = value
+    return each
+
+
+def furthest(said: Tensor | list[Tensor], again: Tensor | list[Tensor]) -> tuple[float, float]:
+    """Return the largest difference between what was said and what was said again, and the largest value said."""
+    apart = max((float((a - b).abs().max()) for a, b in zip(said, again, strict=True)), default=0.0)
+    return apart, max((float(a.abs().max()) for a in said), default=0.0)
 
 
 def answered(

@@ -134,6 +134,7 @@ def _hashed(splits: Mapping[str, Sequence[Row]]) -> _Hashed:
 def _said(row: Row) -> Iterator[str]:
     for turn in row.turns:
         yield from (turn.role, turn.content)
+    yield from row.parts
 
 
 def rows_of(task: Task, data: Source, split: Split, *, labelled: bool) -> tuple[Sequence[Row], Skipped]:

@@ -176,7 +176,7 @@ class Prefix:
         """Return a name for the states: of the weights they come from, of the tokens, and of what else makes their bits."""
         config: Any = self.model.config
         said = {"layers": self.layers, "pooled": self.pooled, "dtype": self.dtype, "packed": self.layout.packed, "configuration": config.to_dict()}
-        said |= {"weitiao": __version__, "torch": torch.__version__, "transformers": transformers.__version__, "format": 1}
+        said |= {"weitiao": __version__, "torch": torch.__version__, "transformers": transformers.__version__, "format": 2}
         digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
         parts = anatomy(self.model)
         below = {*parts.embeddings, *(name for layer in parts.layers[: self.layers] for name in layer), *(parts.head if self.pooled else ())}
@@ -184,7 +184,7 @@ class Prefix:
             if name in below and not parameter.requires_grad:
                 digest.update(name.encode() + parameter.detach().float().cpu().contiguous().numpy().tobytes())
         for feature in features:
-            digest.update(np.asarray(feature.input_ids, dtype=np.int64).tobytes() + b"|")
+            digest.update(np.asarray([feature.second, *feature.input_ids], dtype=np.int64).tobytes() + b"|")
         return digest.hexdigest()[:24]
 
 

@@ -14,12 +14,18 @@ FEWEST_SHARED = 8
 """Tokens that rows must begin with alike for it to be worth computing them once."""
 
 
-def padded(items: Sequence[Features], pad_id: int) -> dict[str, Tensor]:
-    """Return input_ids and attention_mask, (rows, longest): padding stands at the end and is masked by position, not by its id."""
-    return {
-        "input_ids": _filled([item.input_ids for item in items], pad_id),
+def padded(items: Sequence[Features], layout: Layout) -> dict[str, Tensor]:
+    """Return input_ids and attention_mask, (rows, longest): padding stands at the end and is masked by position, not by its id.
+
+    token_type_ids come with them where the model has them and a row has two texts.
+    """
+    inputs = {
+        "input_ids": _filled([item.input_ids for item in items], layout.pad_id),
         "attention_mask": _filled([[1] * len(item) for item in items], 0),
     }
+    if layout.token_types and any(item.second for item in items):
+        inputs["token_type_ids"] = _filled([[0] * item.second + [1] * (len(item) - item.second) if item.second else [0] for item in items], 0)
+    return inputs
 
 
 def packed(items: Sequence[Features], shared: int = 0) -> dict[str, Tensor]:
@@ -54,7 +60,7 @@ def token_batch(items: Sequence[Features], layout: Layout) -> Batch:
         targets = torch.tensor([[IGNORED] * shared + [target for item in items for target in item.target[shared:]]]) if asked else None
         return Batch(packed(items, shared), targets, rows, tokens, tuple(len(item) - shared for item in items), shared)
     targets = _filled([item.target for item in items], IGNORED) if asked else None
-    return Batch(padded(items, layout.pad_id), targets, rows, tokens)
+    return Batch(padded(items, layout), targets, rows, tokens)
 
 
 def lengths(features: Sequence[Features]) -> np.ndarray:

@@ -45,8 +45,7 @@ def configuration(located: Located, head: Head, *, dropout: float | None = None)
 
 def check_head(config: Any, head: Head, *, asked: str) -> None:
     """Raise WrongHead where the architecture has no such head, or one in name only: BERT continues a text, but sees what follows."""
-    known = _auto(head)._model_mapping
-    if type(config) not in known:
+    if type(config) not in _auto(head, config)._model_mapping:
         masked = head.auto_class == "AutoModelForMaskedLM"
         hint = "Set task.masked=false, or choose an encoder such as BERT." if masked else "Choose another model, or another task."
         raise WrongHead(f"{asked}: {config.model_type} has no head for the task.", hint=hint)
@@ -69,7 +68,7 @@ def labels_in_checkpoint(located: Located) -> list[str] | None:
 def skeleton(config: Any, head: Head) -> Module:
     """Return the model without memory for weights (meta device): enough to count and choose parameters."""
     with _quiet(), torch.device("meta"):
-        model: Module = _auto(head).from_config(config)
+        model: Module = _auto(head, config).from_config(config)
         return model
 
 
@@ -82,7 +81,7 @@ def weights(located: Located, config: Any, head: Head, *, seed: int) -> Loaded:
     wanted = list(head.config.get("id2label", {}).values())
     torch.manual_seed(seed)
     with _translated(located), _quiet():
-        model, info = _auto(head).from_pretrained(
+        model, info = _auto(head, config).from_pretrained(
             located.place,
             config=config,
             dtype=torch.float32,
@@ -109,7 +108,7 @@ def weights(located: Located, config: Any, head: Head, *, seed: int) -> Loaded:
 def _redraw_head(model: Module, config: Any, head: Head, base: str, seed: int) -> None:
     torch.manual_seed(seed)
     with _quiet():
-        fresh = _auto(head).from_config(config)
+        fresh = _auto(head, config).from_config(config)
     drawn = dict(fresh.named_parameters())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -117,8 +116,15 @@ def _redraw_head(model: Module, config: Any, head: Head, base: str, seed: int) -
                 parameter.copy_(drawn[name])
 
 
-def _auto(head: Head) -> Any:
-    return getattr(transformers, head.auto_class)
+def auto_class(head: Head, config: Any) -> str:
+    """Return the name of the Auto class that gives a configuration's architecture the head, or what serves instead of it."""
+    if head.instead is not None and type(config) not in getattr(transformers, head.auto_class)._model_mapping:
+        return head.instead
+    return head.auto_class
+
+
+def _auto(head: Head, config: Any) -> Any:
+    return getattr(transformers, auto_class(head, config))
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def make(new: NewModel, texts: Sequence[str], head: Head, *, seed: int) -> Locat
         torch.manual_seed(seed)
         try:
             with _quiet():
-                model = _auto(head).from_config(config)
+                model = _auto(head, config).from_config(config)
         except (ValueError, TypeError, RuntimeError, KeyError, ZeroDivisionError) as error:
             raise _refused(new, error) from None
         with files.folder_being_written(folder) as target, _quiet():

@@ -10,7 +10,7 @@ import transformers
 from torch.nn import Module
 
 from weitiao.core import fingerprint
-from weitiao.core.contracts import Layout
+from weitiao.core.contracts import Frame, Layout
 from weitiao.core.rows import Turn
 from weitiao.errors import ModelError, NoPadToken
 from weitiao.models import templates
@@ -28,8 +28,8 @@ _NO_LIMIT = 1_000_000
 class Tokenizer:
     """Text to ids. Padding and truncation that a tokenizer file prescribes (MiniLM's pads all to 128) are ignored."""
 
-    def __init__(self, located: Located, positions: int | None) -> None:
-        """Open the tokenizer of a model. positions: what the model's configuration says, None where it does not.
+    def __init__(self, located: Located, positions: int | None, *, token_types: bool = False) -> None:
+        """Open the tokenizer of a model. positions, token_types: what the model's configuration says; positions None where it does not.
 
         Raises NotFound where there is none, NoPadToken where nothing can pad.
         """
@@ -53,9 +53,11 @@ class Tokenizer:
             id for id, token in getattr(self.tokenizer, "added_tokens_decoder", {}).items() if token.special
         )
         self.vocabulary = len(self.tokenizer)
+        self._token_types = token_types
         usual, kind = transformers.PreTrainedTokenizerFast, type(self.tokenizer)
         self._plain_backend = isinstance(self.tokenizer, usual) and (kind._encode_plus, kind.__call__) == (usual._encode_plus, usual.__call__)
         self._template: tuple[str | None, bool, int | None] = (None, False, None)
+        self._frames: dict[bool, Frame] = {}
         limits = [n for n in (self.tokenizer.model_max_length, positions) if n is not None and n < _NO_LIMIT]
         self.longest: int | None = min(limits, default=None)
 
@@ -98,6 +100,38 @@ class Tokenizer:
                 found += self.tokenizer(list(texts[start : start + 8192]), add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
         return found
 
+    def placed(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Return for each text its ids as `plain` does, and the characters of each: from, to. Raises ModelError where the tokenizer does not tell."""
+        if not self.tokenizer.is_fast:
+            raise ModelError("the tokenizer does not say which characters its tokens stand for.", hint="Choose a model with a fast tokenizer (tokenizer.json).")
+        found = []
+        with _quiet():
+            for start in range(0, len(texts), 8192):
+                part = self.tokenizer(
+                    list(texts[start : start + 8192]), add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
+                )
+                found += [(ids, [tuple(span) for span in spans]) for ids, spans in zip(part["input_ids"], part["offset_mapping"], strict=True)]
+        return found
+
+    def frame(self, *, two: bool) -> Frame:
+        """Return the tokens that stand around one text, or around two."""
+        if two not in self._frames:
+            self._frames[two] = self._framed(two)
+        return self._frames[two]
+
+    def _framed(self, two: bool) -> Frame:
+        with _quiet():
+            encoded = self.tokenizer("a", *(["a"] if two else []), return_token_type_ids=True, verbose=False)
+        ids, types = list(encoded["input_ids"]), list(encoded["token_type_ids"])
+        own = self.plain(["a"])[0]
+        starts = [n for n in range(len(ids)) if ids[n : n + len(own)] == own]
+        first, last = starts[0], starts[-1]
+        between = ids[first + len(own) : last] if two else []
+        second = sum(kind == types[first] for kind in types[first + len(own) : last]) if two else 0
+        if two and not between:
+            between, second = self.plain(["\n"])[0], 0
+        return Frame(tuple(ids[:first]), tuple(between), tuple(ids[last + len(own) :]), second)
+
     def spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the ids of a rendered text, special tokens recognised and none added, and the characters of each."""
         with _quiet():
@@ -126,7 +160,7 @@ class Tokenizer:
 
     def layout(self, **settings: Any) -> Layout:
         """Return how features become batches for this tokenizer."""
-        return Layout(self.pad_id, mask_id=self.mask_id, vocabulary=self.vocabulary, **settings)
+        return Layout(self.pad_id, mask_id=self.mask_id, vocabulary=self.vocabulary, token_types=self._token_types, **settings)
 
     # ------------------------------------------------------------ conversations
 
@@ -214,3 +248,8 @@ def positions(config: Any) -> int | None:
     if config.model_type in POSITIONS_BEHIND_PADDING:
         return int(limit) - (config.pad_token_id or 0) - 1
     return int(limit)
+
+
+def token_types(config: Any) -> bool:
+    """Tell whether a model is told which of two texts a token belongs to: BERT is, RoBERTa has one kind only, decoders none."""
+    return getattr(config, "type_vocab_size", 0) > 1

@@ -105,10 +105,9 @@ class LanguageModeling(Task):
         return found
 
     def _masked_windows(self, row: Row, ids: Sequence[int], tokens: Tokens) -> list[Features]:
-        room = self.max_length - 2
-        wrapped, _ = tokens.encode(["a"], 8)[0]
-        middle = len(tokens.plain(["a"])[0])
-        head, tail = wrapped[: (len(wrapped) - middle + 1) // 2], wrapped[(len(wrapped) - middle + 1) // 2 + middle :]
+        frame = tokens.frame(two=False)
+        head, tail = frame.before, frame.after
+        room = self.max_length - len(head) - len(tail)
         found = []
         for start in range(0, len(ids), room - self.overlap):
             if start and len(ids) <= start + self.overlap:

@@ -40,6 +40,7 @@ class TextClassification(Task):
     """What stands between the labels of a multi-label cell; JSON may hold a list instead."""
 
     keeps_features: ClassVar[bool] = True
+    probes: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _settings_that_go_together(self) -> Self:
@@ -198,7 +199,7 @@ class TextClassification(Task):
         if all(item.target is not None for item in items):
             kind = torch.long if self.problem_type == "single_label_classification" else torch.float32
             targets = torch.tensor([item.target for item in items], dtype=kind)
-        return Batch(padded(items, layout.pad_id), targets, tuple(item.row for item in items), sum(map(len, items)))
+        return Batch(padded(items, layout), targets, tuple(item.row for item in items), sum(map(len, items)))
 
     # ------------------------------------------------------------ objective and predictions
 
@@ -265,28 +266,22 @@ class TextClassification(Task):
             return sorted(label for label, n in counts.items() if n * 2 > len(rows)) or [max(sorted(counts), key=lambda label: counts[label])]
         return max(sorted(counts), key=lambda label: counts[label])
 
-    def probe(self, features: numpy.ndarray, rows: Sequence[Row], unseen: numpy.ndarray, *, seed: int) -> list[Any]:
-        """Fit logistic regression (one per label for several labels) or ridge regression on frozen features."""
+    def probe(self, states: Sequence[numpy.ndarray], features: Sequence[Features], unseen: Sequence[numpy.ndarray], *, seed: int) -> Tensor:
+        """Fit logistic regression (one per label for several labels) or ridge regression on frozen states; return its outputs (m, labels)."""
         import numpy as np
-        from sklearn.linear_model import LogisticRegression, RidgeCV
+        import torch
 
-        center, scale = features.mean(0), features.std(0) + 1e-6
-        seen, new = (features - center) / scale, (unseen - center) / scale
+        from weitiao.models import linear_head
+
+        seen, new = np.concatenate(states), np.concatenate(unseen)
+        targets = np.array([feature.target for feature in features])
         if self.problem_type == "regression":
-            return list(map(float, RidgeCV(alphas=np.logspace(-1, 4, 11)).fit(seen, [row.target for row in rows]).predict(new)))
-        if self.problem_type == "single_label_classification":
-            model = LogisticRegression(C=0.1, max_iter=300, random_state=seed).fit(seen, [row.target for row in rows])
-            return [str(label) for label in model.predict(new)]
-        given: list[list[str]] = [[] for _ in new]
-        for label in self.labels or []:
-            truth = np.array([label in row.target for row in rows])
-            if truth.any() and not truth.all():
-                yes = LogisticRegression(C=0.1, max_iter=300, random_state=seed).fit(seen, truth).predict_proba(new)[:, 1] >= self.threshold
-            else:
-                yes = np.full(len(new), bool(truth.any()))
-            for n in np.flatnonzero(yes):
-                given[n].append(label)
-        return given
+            said = linear_head.regressed(seen, targets, new)[:, None]
+        elif self.problem_type == "single_label_classification":
+            said = linear_head.classified(seen, targets, new, classes=len(self.labels or []), seed=seed)
+        else:
+            said = np.stack([linear_head.classified(seen, column, new, classes=2, seed=seed) @ [-1, 1] for column in targets.astype(int).T], axis=1)
+        return torch.from_numpy(said).float()
 
     def breakdown(self, predicted: Sequence[Any], targets: Sequence[Any]) -> dict[str, Any]:
         """Return precision, recall, F1 and n of each class, and the confusion matrix (rows: truth) for one label."""

@@ -15,7 +15,7 @@ from weitiao.models import dialogue, templates, tokens
 from weitiao.training import features
 from weitiao.training.features import Builder, FeatureTable
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the files of an entry change: entries of another format have other names and are never opened."""
 MOST_BYTES = 8_000_000_000
 """What all entries take on the disk, at most; the newest one is never removed."""

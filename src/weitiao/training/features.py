@@ -27,6 +27,9 @@ _TYPES = {
     "numbers": "i",
     "cuts": "i",
     "unasked": "i",
+    "seconds": "i",
+    "places": "i",
+    "place_ends": "q",
 }
 """Column -> type code of its values; those of one column stand one behind the other, and `_ends` say where each feature's stop."""
 _KINDS = {int: "i", float: "d"}
@@ -43,6 +46,7 @@ class FeatureTable(Sequence[Features]):
         self._columns, self._target, self._objects = columns, target, objects
         self._tokens, self._ids, self._targets = columns["tokens"], columns["ids"], columns["targets"]
         self._token_ends, self._id_ends, self._target_ends = columns["token_ends"], columns["id_ends"], columns["target_ends"]
+        self._places, self._place_ends = columns["places"], columns["place_ends"]
 
     @property
     def lengths(self) -> np.ndarray:
@@ -82,6 +86,8 @@ class FeatureTable(Sequence[Features]):
             self._asked(n),
             int(self._columns["cuts"][n]),
             int(self._columns["unasked"][n]),
+            int(self._columns["seconds"][n]),
+            _part(self._places, self._place_ends, n).tolist() or (),
         )
 
     def _asked(self, n: int) -> Any:
@@ -101,7 +107,7 @@ class Builder:
         self._target = ""
         self._objects: list[Any] = []
         self.count = 0
-        self._tokens = self._ids = self._targets = 0
+        self._tokens = self._ids = self._targets = self._places = 0
         for name, file in self._files.items():
             if name.endswith("_ends"):
                 file.write(array("q", [0]))
@@ -115,7 +121,7 @@ class Builder:
     def add(self, features: Iterable[Features], numbers: Mapping[str, int]) -> None:
         """Append features. numbers: row id -> which row of the split it is."""
         part = {name: array(kind) for name, kind in self._types.items() if name != "targets"}
-        tokens, ids = part["tokens"], part["ids"]
+        tokens, ids, places = part["tokens"], part["ids"], part["places"]
         targets = []
         for feature in features:
             tokens.extend(feature.input_ids)
@@ -125,9 +131,13 @@ class Builder:
             part["numbers"].append(numbers.get(feature.row, -1))
             part["cuts"].append(feature.cut)
             part["unasked"].append(feature.unasked_bytes)
+            part["seconds"].append(feature.second)
+            places.extend(feature.places)
+            part["place_ends"].append(self._places + len(places))
             targets.append(feature.target)
         self._tokens += len(tokens)
         self._ids += len(ids)
+        self._places += len(places)
         self._add_targets(targets, part)
         with spool.disk_told("token ids"):
             for name, values in part.items():

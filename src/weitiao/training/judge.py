@@ -44,7 +44,7 @@ class Judge:
             known=known,
         )
 
-    def proof(self, model: Module) -> tuple[Tensor, list[Prediction]]:
+    def proof(self, model: Module) -> tuple[Tensor | list[Tensor], list[Prediction]]:
         """Return outputs (fp32) and predictions on the proof rows, with generated answers for some where the task generates."""
         task, rows = self.prepared.recipe.task, self.prepared.data.proof
         values = self.say(model, self.encoded.proof, dtype="fp32").values
@@ -70,11 +70,13 @@ class Judge:
         kept: a file in which it is kept, so that a run that goes on need not measure again.
         """
         task, data = self.prepared.recipe.task, self.prepared.data
-        most_frequent = task.majority(data.splits.train)
-        baselines: dict[str, list[Any]] = {} if most_frequent is None else {"majority": [most_frequent] * len(data.proof)}
-        if head_is_new:
+        trivial = task.trivial(data.splits.train, data.proof)
+        baselines: dict[str, list[Any]] = {} if trivial is None else {task.trivial_is: trivial}
+        if head_is_new and task.probes:
             baselines["head_only"] = values = self._head_only(model, kept)
             return "head_only", [Prediction(row.id, value) for row, value in zip(data.proof, values, strict=True)], baselines
+        if head_is_new and trivial is not None:
+            return task.trivial_is, [Prediction(row.id, value) for row, value in zip(data.proof, trivial, strict=True)], baselines
         if kept.is_file():
             return "model", [Prediction(**entry) for entry in files.read_json(kept)], baselines
         self.tell(Phase("measuring before: the model as it is"))
@@ -91,8 +93,8 @@ class Judge:
         values = baseline.head_only(
             model,
             recipe.task,
-            (self.prepared.data.splits.train, self.encoded.train),
-            self.encoded.proof,
+            self.encoded.train,
+            (self.prepared.data.proof, self.encoded.proof),
             layout=self.layout,
             strategy=self.strategy,
             batch_size=recipe.evaluate.batch_size,

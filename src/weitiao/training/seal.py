@@ -13,7 +13,7 @@ from torch.nn import Module
 from weitiao.core import artifact, files, report
 from weitiao.core.contracts import Features, Prediction, Strategy
 from weitiao.errors import Damaged
-from weitiao.evaluation.predict import outputs
+from weitiao.evaluation.predict import furthest, outputs
 from weitiao.models import whole
 from weitiao.training.prepare import Prepared
 
@@ -28,7 +28,7 @@ def seal(
     *,
     strategy: Strategy,
     features: Sequence[Features],
-    said: Tensor,
+    said: Tensor | list[Tensor],
     summary: dict[str, Any],
     version: str,
 ) -> dict[str, Any]:
@@ -48,10 +48,10 @@ def seal(
         again = strategy.wrap(recipe.method.load(folder, recipe.task.head))
         tokenizer.suit(again)
         read_back = outputs(again, recipe.task, features, layout=tokenizer.layout(), strategy=strategy, batch_size=len(features)).values
-        furthest = float((read_back - said).abs().max()) if len(features) else 0.0
-        if not furthest <= TOLERANCE * max(1.0, float(said.abs().max())):
+        apart, largest = furthest(said, read_back)
+        if not apart <= TOLERANCE * max(1.0, largest):
             raise Damaged(
-                f"what was written to {target} differs from the model in memory by {furthest:.2g}.", hint="The disk may be failing; run the command again."
+                f"what was written to {target} differs from the model in memory by {apart:.2g}.", hint="The disk may be failing; run the command again."
             )
         digest = artifact.hash_so_far(folder)
         summary = {**summary, "hashes": {**summary["hashes"], "artifact": digest}}

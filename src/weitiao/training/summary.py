@@ -19,6 +19,7 @@ from weitiao.core.version import __version__
 from weitiao.evaluation import score
 from weitiao.evaluation.changes import changes
 from weitiao.inspect.machine import machine
+from weitiao.models.load import auto_class
 from weitiao.record import jsonl
 from weitiao.training import state
 from weitiao.training.features import FeatureTable
@@ -144,7 +145,7 @@ def _opens_with(prepared: Prepared) -> dict[str, Any]:
     """Return what plain transformers or PEFT needs to know to open the artifact."""
     task, method = prepared.recipe.task, prepared.recipe.method
     found: dict[str, Any] = {
-        "auto_class": task.head.auto_class,
+        "auto_class": auto_class(task.head, prepared.config),
         "folder": "adapter" if Capability.ADAPTER in method.can else "model",
         "takes": "conversations" if prepared.data.proof[0].turns else "texts",
     }

@@ -8,7 +8,8 @@ from weitiao.core.contracts.loss import Loss, Objective, Term
 from weitiao.core.contracts.method import Capability, Method, ParameterGroup, Regularizer, Strategy
 from weitiao.core.contracts.metric import Metric
 from weitiao.core.contracts.source import Source, Split
-from weitiao.core.contracts.task import Answer, Generation, Head, Task, Tokens
+from weitiao.core.contracts.task import Answer, Generation, Head, Task
+from weitiao.core.contracts.tokens import Frame, Tokens
 
 __all__ = [
     "IGNORED",
@@ -16,6 +17,7 @@ __all__ = [
     "Batch",
     "Capability",
     "Features",
+    "Frame",
     "Generation",
     "Head",
     "Layout",

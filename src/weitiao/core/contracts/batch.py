@@ -28,6 +28,10 @@ class Features:
     """Tokens past the limit that did not fit."""
     unasked_bytes: int = 0
     """Bytes of the row's text for which no position is asked, such as those of a first token that nothing stands before."""
+    second: int = 0
+    """Position from which the second of two texts stands; 0 where there is one text, or the model does not tell two apart."""
+    places: Sequence[int] = ()
+    """The way back from tokens to the row, such as the word or the characters that each token stands for: the task says what they mean."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -50,6 +54,8 @@ class Layout:
     """Ids there are."""
     draw: int = 0
     """Which draw of what is random in the rows, such as masked tokens: the epoch in training, from 1; 0 in evaluation."""
+    token_types: bool = False
+    """Whether the model is told which of two texts a token belongs to (token_type_ids)."""
 
 
 @dataclass(slots=True)
@@ -57,7 +63,7 @@ class Batch:
     """Tensors for one forward. `inputs` are keyword arguments of the model; labels are never among them."""
 
     inputs: dict[str, Tensor]
-    """Of shape (rows, longest), or (1, tokens) where packed."""
+    """Of shape (rows, longest), or (1, tokens) where packed; a row with several sequences, such as options, has a line for each."""
     targets: Tensor | None
     """One value per row, or one per position, in the shape of the inputs."""
     rows: tuple[str, ...]
@@ -84,7 +90,8 @@ class Batch:
 class Outputs:
     """What a model said about a batch, on the CPU in fp32, one entry per row of the batch."""
 
-    values: Tensor
+    values: Tensor | list[Tensor]
+    """(rows, k); a list of (tokens, k) where something is said about every token."""
     loss: Loss | None = None
 
 

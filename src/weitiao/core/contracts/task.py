@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -14,7 +14,8 @@ from weitiao.core.contracts.batch import Batch, Features, Layout, Outputs, Predi
 from weitiao.core.contracts.loss import Objective
 from weitiao.core.contracts.metric import Metric
 from weitiao.core.contracts.source import Source
-from weitiao.core.rows import Record, Row, Turn
+from weitiao.core.contracts.tokens import Tokens
+from weitiao.core.rows import Record, Row
 
 if TYPE_CHECKING:
     import numpy
@@ -30,46 +31,8 @@ class Head:
     """Name of the transformers Auto class, such as AutoModelForSequenceClassification."""
     config: Mapping[str, Any]
     """Settings for the model's configuration: number of labels, their names, the problem type."""
-
-
-class Tokens(Protocol):
-    """What a task needs of a tokenizer."""
-
-    pad_id: int
-    begin_id: int | None
-    """The token that the tokenizer puts before every text; None where it puts none."""
-    end_id: int | None
-    """The token that ends a text; None where there is none."""
-    mask_id: int | None
-    special_ids: frozenset[int]
-    vocabulary: int
-    """Ids there are."""
-    longest: int | None
-    """Positions the model has; None where it does not say."""
-
-    def encode(self, texts: Sequence[str], max_length: int) -> list[tuple[list[int], int]]:
-        """Return for each text its ids with special tokens, at most `max_length`, and the number of tokens cut."""
-        ...
-
-    def plain(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return for each text its ids; no special token is added, and none is read from the text."""
-        ...
-
-    def spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return the ids of a rendered text, special tokens recognised and none added, and the characters of each."""
-        ...
-
-    def decode(self, ids: Sequence[int], *, special: bool = False) -> str:
-        """Return the text of ids, with special tokens only where asked for."""
-        ...
-
-    def use_template(self, name: str) -> str:
-        """Choose the chat template, `auto` for the model's own or a default; return the name of the one in use."""
-        ...
-
-    def render(self, turns: Sequence[Turn], *, answer: bool) -> str:
-        """Return a conversation in the template; with `answer`, up to where the assistant's answer begins."""
-        ...
+    instead: str | None = None
+    """Name of the Auto class whose head serves where an architecture lacks the first, such as a classifier asked at every token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +139,11 @@ class Task(Component):
         """Return what the model says; with the plain loss too where the batch has targets."""
 
     @abstractmethod
-    def decode(self, values: Tensor, features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
-        """Return one prediction per row, in order; windows of one row are merged."""
+    def decode(self, values: Any, features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
+        """Return one prediction per row, in order; windows of one row are merged.
+
+        values: what `predict` said, in the order of the features: a tensor (n, k), or a list of (tokens, k).
+        """
 
     @property
     def generation(self) -> Generation | None:
@@ -203,12 +169,31 @@ class Task(Component):
     def metrics(self) -> tuple[Metric, ...]:
         """Return the scores, the main one first."""
 
+    trivial_is: ClassVar[str] = "majority"
+    """What `trivial` says, as reports name it: `majority` is the same answer for every row."""
+
     def majority(self, rows: Sequence[Row]) -> Any:
         """Return the one prediction that is best without looking at the input; None where there is no such thing."""
         return None
 
-    def probe(self, features: numpy.ndarray, rows: Sequence[Row], unseen: numpy.ndarray, *, seed: int) -> list[Any]:
-        """Fit a linear head on frozen features (n, width) and return its predictions for `unseen` (m, width)."""
+    def trivial(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Any] | None:
+        """Return a prediction for each of the rows that takes no model, with nothing but the training rows known; None where there is none."""
+        value = self.majority(train)
+        return None if value is None else [value] * len(rows)
+
+    probes: ClassVar[bool] = False
+    """Whether a linear head on frozen states is worth comparing with: `probe` fits one."""
+
+    def probed(self, states: Tensor, batch: Batch) -> list[Tensor]:
+        """Return what a linear head looks at, for each row (m, width): the mean of its last hidden states.
+
+        states: last hidden states (lines of the batch, longest, width).
+        """
+        mask = batch.inputs["attention_mask"].unsqueeze(-1).to(states.dtype)
+        return list(((states * mask).sum(1) / mask.sum(1))[:, None].unbind())
+
+    def probe(self, states: Sequence[numpy.ndarray], features: Sequence[Features], unseen: Sequence[numpy.ndarray], *, seed: int) -> Any:
+        """Fit a linear head on what `probed` gave for features, and return what it says for `unseen`, as `decode` takes it."""
         raise NotImplementedError(f"{self.name} has no linear head")
 
     def closeness(self, prediction: Prediction, row: Row) -> float:

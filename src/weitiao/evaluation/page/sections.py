@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from weitiao.core.report import digits_of, digits_of_change
+from weitiao.core.report import before_said, digits_of, digits_of_change
 from weitiao.evaluation.page import words
 from weitiao.evaluation.page.curves import STEPS
 
@@ -28,6 +28,7 @@ CLASSES_SHOWN = 20
 DRAWN_UP_TO = 3
 """Metrics up to which all are drawn; beyond, the main one is, and the others unfold."""
 
+_BEFORES = {"model": "Before", "head_only": "Before, linear head"}
 _BASELINES = {"majority": "Always the same answer", "mean": "Always the mean", "head_only": "Frozen body, linear head"}
 _DIRECTIONS: dict[Any, str] = {True: "higher is better", False: "lower is better"}
 _VERDICTS = {"better": ("better", "Better"), "worse": ("worse", "Worse"), "not proven": ("unproven", "Not proven")}
@@ -61,7 +62,7 @@ def verdict(report: Mapping[str, Any]) -> dict[str, Any] | None:
 def scores(report: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return one row per metric, the main one first, and the rows that are drawn: at once, and unfolding."""
     metrics, main = words.mapping(report.get("metrics")), report.get("main_metric")
-    before_is_head = report.get("before_is") == "head_only"
+    before_is = words.text_of(report.get("before_is")) or "model"
     names = _BASELINES | ({"majority": "Always the largest class"} if report.get("per_class") or report.get("confusion") else {})
     rows = []
     for name in sorted(metrics, key=lambda key: key != main):  # the main metric first, the others as they come
@@ -72,9 +73,12 @@ def scores(report: Mapping[str, Any]) -> dict[str, Any] | None:
         others = []
         for key, scores in words.mapping(report.get("baselines")).items():
             estimate = _estimate(words.mapping(scores).get(name))
-            if estimate and not (key == "head_only" and before_is_head):
+            if estimate and key != before_is:
                 others.append((names.get(key, words.titled(key)), "other", estimate))
-        sides = [("Before, linear head" if before_is_head else "Before", "before", before), ("After", "after", after)]
+        sides = [
+            (_BEFORES.get(before_is, f"Before, {words.titled(before_is).lower()}"), "before", before),
+            ("After", "after", after),
+        ]
         drawn = [*others, *((label, look, estimate) for label, look, estimate in sides if estimate)]
         beside = [part for _, _, estimate in drawn for part in estimate.values()]
         higher = metric.get("higher_is_better")
@@ -164,8 +168,8 @@ def measured(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         sentences.append(
             ("", "“Before” is the pretrained body, frozen, with a linear head fitted to its features: a head of random weights would be too easy to beat.")
         )
-    elif before_is == "model":
-        sentences.append(("", "“Before” is the model as it came."))
+    elif isinstance(before_is, str):
+        sentences.append(("", f"“Before” is {before_said(before_is)}."))
     if said := words.text_of(report.get("split_said")):
         sentences.append(("quiet", f"Splits: {said}"))
     return sentences
