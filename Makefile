@@ -1,6 +1,6 @@
 # make quickstart   install into .venv and run the main job on a real model and real data
 # make test         install and run the whole default test suite
-# make check        style, types and the direction of imports
+# make check        style, types, the direction of imports, and that training is still faster than a plain loop
 # make soak         the long half of the tests
 # make docs         write the generated documents again
 
@@ -22,6 +22,7 @@ check: $(VENV)/.test
 	$(BIN)/ruff check src tests docs benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -W ignore benchmarks --quick
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak

@@ -19,12 +19,6 @@ from pathlib import Path
 NOUNS = ("film", "story", "actor", "ending", "scene", "picture", "script", "song", "camera", "director", "joke", "plot", "cast", "mood", "dialogue")
 WORDS = {"good": ("fine", "warm", "bright", "moving", "witty", "graceful"), "bad": ("dull", "flat", "tired", "clumsy", "noisy", "hollow")}
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
-parser.add_argument("--model", default="minilm")
-parser.add_argument("--once", action="store_true", help="leave out the second run")
-asked = parser.parse_args()
-
 
 def write(path: Path, rows: int) -> None:
     """Write rows of about twelve words; a number in each keeps texts from being equal."""
@@ -49,14 +43,24 @@ def planned(recipe: Path, home: Path) -> tuple[float, float]:
     return time.monotonic() - began, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
-print(f"| rows | seconds | rows/s | peak GB | again: seconds | rows/s | peak GB |\n|{'---|' * 7}")
-for rows in asked.rows:
-    with tempfile.TemporaryDirectory() as folder:
-        top = Path(folder)
-        write(top / "rows.csv", rows)
-        (top / "recipe.yaml").write_text(f"model: {asked.model}\ndata: {{name: csv, train: rows.csv}}\ntask: text_classification\n", encoding="utf-8")
-        cells = []
-        for _ in range(1 if asked.once else 2):
-            seconds, peak = planned(top / "recipe.yaml", top / "home")
-            cells += [f"{seconds:.1f}", f"{rows / seconds:,.0f}", f"{peak:.2f}"]
-        print(f"| {rows:,} | {' | '.join(cells)} |", flush=True)
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--model", default="minilm")
+    parser.add_argument("--once", action="store_true", help="leave out the second run")
+    asked = parser.parse_args()
+    print(f"| rows | seconds | rows/s | peak GB | again: seconds | rows/s | peak GB |\n|{'---|' * 7}")
+    for rows in asked.rows:
+        with tempfile.TemporaryDirectory() as folder:
+            top = Path(folder)
+            write(top / "rows.csv", rows)
+            (top / "recipe.yaml").write_text(f"model: {asked.model}\ndata: {{name: csv, train: rows.csv}}\ntask: text_classification\n", encoding="utf-8")
+            cells = []
+            for _ in range(1 if asked.once else 2):
+                seconds, peak = planned(top / "recipe.yaml", top / "home")
+                cells += [f"{seconds:.1f}", f"{rows / seconds:,.0f}", f"{peak:.2f}"]
+            print(f"| {rows:,} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

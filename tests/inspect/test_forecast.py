@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from weitiao.models import attention, dropout, load, locate, sizes
 from weitiao.models.sizes import Attention, Counted
 from weitiao.training.plan import facts
 from weitiao.training.prepare import encode, prepare
+from weitiao.training.workload import Division, Rows, forwards_of_steps, order_of
 
 LENGTH = 24
 
@@ -154,3 +156,30 @@ def test_attention_of_short_packed_documents_is_cheaper_than_of_one_long() -> No
     long = replace(FORWARD, squares=2048.0**2, kept_squares=0.0)
     packed = replace(WAYS, packed=True)
     assert terms(BODY, (FORWARD,), 1, packed)["attention"] < terms(BODY, (long,), 1, packed)["attention"] / 20
+
+
+def test_layers_that_are_passed_by_cost_nothing_in_steps_and_once_before_them() -> None:
+    some = replace(BODY, counted=replace(COUNTED, calls=(Attention(12, 12, 32, 0.1, False),) * 4 + (Attention(12, 12, 32, 0.1, True),) * 2))
+    whole, kept = terms(some, (FORWARD,), 1, WAYS), terms(replace(some, passed=4), (FORWARD,), 1, WAYS)
+    assert whole["products"] - kept["products"] == pytest.approx(2048 * 2.0e7 * 4 / 6 / 0.2e12), "the backward is what it was"
+    assert kept["attention"] < whole["attention"]
+    assert terms(replace(some, passed=4), (FORWARD,), 0, WAYS, learns=False) == terms(some, (FORWARD,), 0, WAYS, learns=False), (
+        "proof rows go through all layers"
+    )
+    work = replace(WORK, states=(FORWARD,) * 10)
+    with_states, without = (forecast.forecast(replace(some, passed=4), w, WAYS).seconds["steps"] for w in (work, WORK))
+    assert with_states - without == pytest.approx(10 * forecast.seconds_of(terms(some, (FORWARD,), 0, WAYS, learns=False)))
+
+
+def test_words_that_do_not_occur_have_neither_gradient_nor_state() -> None:
+    whole, small = (forecast.forecast(replace(BODY, resting=resting), WORK, WAYS).phases["steps"] for resting in (0, 9_000_000))
+    assert whole["optimizer"] - small["optimizer"] == pytest.approx(9e6 * 8 / 1e9)
+    assert terms(replace(BODY, resting=9_000_000), (FORWARD,), 1, WAYS)["optimizer"] == pytest.approx(terms(BODY, (FORWARD,), 1, WAYS)["optimizer"] * 11 / 20)
+
+
+def test_a_shared_prefix_counts_once_in_a_pack() -> None:
+    rows = Rows(np.full(8, 100), np.full(4, 100), np.full(4, 100), asked=0.5, shared=30)
+    apart = Division(8, 8, 1024, False, 1, 64)
+    one, other = (forwards_of_steps(rows, how, order_of(rows, how), [0])[0][0] for how in (apart, replace(apart, shares=True)))
+    assert one.tokens == 800 and other.tokens == 30 + 8 * 70
+    assert other.squares == 8 * 100**2 - 7 * 30**2 and other.asked == one.asked

@@ -7,7 +7,7 @@ and the few numbers of `Fitted`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weitiao.models.attention import KEPT_UP_TO
@@ -73,6 +73,28 @@ class Body:
     product_learns: bool = False
     vocabulary: int = 0
     method: str = ""
+    passed: int = 0
+    """Frozen layers at the beginning that steps pass by, because what they say is kept."""
+    resting: int = 0
+    """Trainable parameters that take no part in the steps: words that do not occur."""
+
+    @property
+    def learning(self) -> int:
+        """Parameters that have gradients and optimizer state."""
+        return self.trainable - self.resting
+
+    @property
+    def in_steps(self) -> Counted:
+        """What a step does per token."""
+        counted = self.counted
+        left = 1 - self.passed / max(counted.layers, 1)
+        return replace(
+            counted,
+            forward_flops=counted.forward_flops * left,
+            forward_bytes=counted.forward_bytes * left,
+            forward_operations=round(counted.forward_operations * left),
+            calls=counted.calls[self.passed :],
+        )
 
 
 @dataclass(frozen=True)
@@ -107,6 +129,8 @@ class Work:
     evaluations: int = 0
     generated: float = 0.0
     """Forwards that generating answers takes, before; each multiplies all weights with a few tokens."""
+    states: tuple[Forward, ...] = ()
+    """What is computed once where layers are passed by."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +208,7 @@ def _in_steps(body: Body, work: Work, ways: Ways, fitted: Fitted, weights: float
     frozen = 4.0 * (body.parameters - body.trainable)
     if ways.bf16:  # the frozen matrices are kept in both precisions (the fp32 ones on the CPU), the trained ones cast in each forward
         weights = 4.0 * body.trainable + (1.5 if ways.cpu else 0.5) * frozen + 2.0 * body.trainable
-    states = {"adamw": 8.0, "sgd": 4.0 if ways.momentum else 0.0}[ways.optimizer] * body.trainable
+    states = {"adamw": 8.0, "sgd": 4.0 if ways.momentum else 0.0}[ways.optimizer] * body.learning
     heap = fitted.heap if ways.cpu else 1.0
     exact = sum(alike for _, alike in counted.kept) * largest.tokens
     kept = sum(alike * largest.tokens * (heap if one * largest.tokens < HEAP_UP_TO else 1.0) for one, alike in counted.kept)
@@ -194,7 +218,7 @@ def _in_steps(body: Body, work: Work, ways: Ways, fitted: Fitted, weights: float
         kept *= min(1.0, held / max(exact, 1.0))
         attention *= min(1.0, fitted.computed_again / max(counted.layers, 1))
     # Gradients come up while activations are let go, and lie in the gaps that were left between those.
-    gradients = 4.0 * (body.trainable + (body.product if body.product_learns else 0))  # that of the output embedding is formed beside the logits
+    gradients = 4.0 * (body.learning + (body.product if body.product_learns else 0))  # that of the output embedding is formed beside the logits
     return {
         "weights": weights,
         "optimizer": states,
@@ -231,12 +255,12 @@ def _passing(body: Body, forward: Forward, ways: Ways, fitted: Fitted) -> float:
 # ------------------------------------------------------------ time
 
 
-def terms(body: Body, forwards: tuple[Forward, ...], steps: float, ways: Ways, *, learns: bool = True) -> dict[str, float]:
+def terms(body: Body, forwards: tuple[Forward, ...], steps: float, ways: Ways, *, learns: bool = True, passes: bool | None = None) -> dict[str, float]:
     """Return the seconds of forwards (and their backwards, where it `learns`) as the measured speeds promise them, by kind of work.
 
-    `operations` and `steps` are numbers, not seconds.
+    passes: whether frozen layers are passed by; as in steps where it learns. `operations` and `steps` are numbers, not seconds.
     """
-    counted = body.counted
+    counted = body.in_steps if (learns if passes is None else passes) else body.counted
     speed, copied = (ways.tflops if learns else ways.evaluation_tflops) * 1e12, ways.gigabytes_per_second * 1e9
     tokens = sum(forward.tokens for forward in forwards)
     asked = sum(forward.asked for forward in forwards)
@@ -249,8 +273,8 @@ def terms(body: Body, forwards: tuple[Forward, ...], steps: float, ways: Ways, *
     for call in counted.calls:
         back = learns and call.learns
         products = call.heads * call.width * (4.0 * again + 8.0 * back)
-        passes = 4.0 * call.heads * (8.0 * again + 10.0 * back)
-        inside += squares * (products / speed + passes / copied)
+        traffic = 4.0 * call.heads * (8.0 * again + 10.0 * back)
+        inside += squares * (products / speed + traffic / copied)
         if ways.cpu and call.dropout and not ways.packed:
             large = sum(forward.squares for forward in forwards if 4.0 * call.heads * forward.squares >= HEAP_UP_TO)
             mapped += 4.0 * call.heads * large * (4.0 * again + 4.0 * back) / copied
@@ -263,7 +287,7 @@ def terms(body: Body, forwards: tuple[Forward, ...], steps: float, ways: Ways, *
         "attention": inside,
         "mapped": mapped,
         "operations": float(operations * len(forwards)),
-        "optimizer": steps * trained * body.trainable / copied,
+        "optimizer": steps * trained * body.learning / copied,
         "steps": float(steps),
     }
 
@@ -284,8 +308,8 @@ def seconds_of(found: dict[str, float], fitted: Fitted = FITTED) -> float:
 def _seconds(body: Body, work: Work, ways: Ways, fitted: Fitted) -> dict[str, float]:
     step = seconds_of(terms(body, work.forwards, work.tried_steps, ways), fitted) / max(work.tried_steps, 1)
 
-    def judged(forwards: tuple[Forward, ...]) -> float:
-        return seconds_of(terms(body, forwards, 0, ways, learns=False), fitted)
+    def judged(forwards: tuple[Forward, ...], *, passes: bool = False) -> float:
+        return seconds_of(terms(body, forwards, 0, ways, learns=False, passes=passes), fitted)
 
     reading = 4.0 * body.parameters / (ways.gigabytes_per_second * 1e9)  # each generated token reads every weight
     generating = work.generated * (reading + fitted.operation_s * body.counted.forward_operations)
@@ -293,8 +317,8 @@ def _seconds(body: Body, work: Work, ways: Ways, fitted: Fitted) -> dict[str, fl
     return {
         "loading": fitted.loading_s + 2 * weights,
         "before": judged(work.before) + generating,
-        "steps": step * work.steps,
-        "evaluations": judged(work.dev) * work.evaluations,
+        "steps": step * work.steps + judged(work.states),
+        "evaluations": judged(work.dev, passes=True) * work.evaluations,
         "after": judged(work.after) + generating + fitted.loading_s + 3 * weights,
     }
 

@@ -58,6 +58,15 @@ def words(model: Module, ids: Iterable[int]) -> int | None:
     return occurring if occurring <= WORTHWHILE * embedding.num_embeddings else None
 
 
+def resting(model: Module, occurring: int | None) -> int:
+    """Return how many parameters of the word embedding take no part in training where only so many words occur; None: it stays whole."""
+    if occurring is None:
+        return 0
+    any_model: Any = model
+    embedding: Embedding = any_model.get_input_embeddings()
+    return (embedding.num_embeddings - occurring) * embedding.embedding_dim
+
+
 def _with_padding(embedding: Embedding, ids: Iterable[int]) -> list[int]:
     return sorted({*ids, *(() if embedding.padding_idx is None else (embedding.padding_idx,))})
 

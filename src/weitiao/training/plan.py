@@ -56,6 +56,8 @@ class Facts:
     """Layers at the beginning whose states for a row never change, so that they can be kept."""
     room_for_states: bool = True
     """Whether the disk has room for those states."""
+    resting: int = 0
+    """Trainable parameters of the words that do not occur in the training rows."""
     trained_words: int | None = None
     """Words that occur in the training rows, where the word embedding can be left with these alone."""
     free_gb: float | None = None
@@ -71,14 +73,15 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
     every = min(recipe.evaluate.every or per_epoch, steps)
     selects = recipe.evaluate.best is not False
     packing = facts.packing and train.packing is not False
-    now = _situation(recipe, facts, steps=steps, evaluations=math.ceil(steps / every) + 1 if selects else 0)
-    choice = _choice(recipe, packing, facts.device)
+    cached = facts.frozen_layers if _keeps_states(train.cache_features, facts, epochs=steps / per_epoch) else 0
+    shares = packing and facts.shares and train.share_prefix and not cached
+    choice = _choice(recipe, packing, facts.device, shares=shares, keeps=cached > 0)
+    now = _situation(recipe, facts, steps=steps, evaluations=math.ceil(steps / every) + 1 if selects else 0, passed=cached)
     if train.batch_size == "auto":
         choice = memory.largest_that_fits(now, choice)
     seen, division = memory.outlook(now, choice), choice.division
     told = _told(recipe, now, choice, seen)
     notes = list(facts.notes)
-    cached = facts.frozen_layers if _keeps_states(train.cache_features, facts, epochs=steps / per_epoch) else 0
     if train.cache_features and not cached:
         why = "the disk has no room for their states" if facts.frozen_layers else "the first layer trains, or something random happens below it"
         notes.append(f"train.cache_features: nothing is kept, because {why}.")
@@ -111,7 +114,7 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
         bucketing=train.bucketing and not packing,
         packing=packing,
         pack_tokens=division.pack_tokens,
-        share_prefix=packing and facts.shares and train.share_prefix and not cached,
+        share_prefix=shares,
         readout=facts.readout,
         windows=facts.windows if facts.windows != facts.rows["train"] else None,
         cached_layers=cached,
@@ -138,7 +141,7 @@ def _compacts(recipe: Recipe) -> bool:
     return train.compact_vocabulary and not recipe.regularize and (train.optimizer == "adamw" or not train.weight_decay)
 
 
-def _choice(recipe: Recipe, packing: bool, device: str) -> Choice:
+def _choice(recipe: Recipe, packing: bool, device: str, *, shares: bool, keeps: bool) -> Choice:
     """Return what the recipe asks for; of `batch_size: auto` the largest micro-batch."""
     train = recipe.train
     division = Division(
@@ -148,11 +151,13 @@ def _choice(recipe: Recipe, packing: bool, device: str) -> Choice:
         bucketing=train.bucketing and not packing,
         seed=train.seed,
         evaluation_rows=recipe.evaluate.batch_size,
+        shares=shares,
+        keeps=keeps,
     )
     return Choice(division, train.gradient_checkpointing)
 
 
-def _situation(recipe: Recipe, facts: Facts, *, steps: int, evaluations: int) -> Situation:
+def _situation(recipe: Recipe, facts: Facts, *, steps: int, evaluations: int, passed: int) -> Situation:
     speeds, train = facts.precision, recipe.train
     ways = Ways(
         tflops=speeds.get(f"{facts.dtype}_tflops", 0.2),
@@ -164,7 +169,8 @@ def _situation(recipe: Recipe, facts: Facts, *, steps: int, evaluations: int) ->
         optimizer=train.optimizer,
         momentum=train.momentum > 0,
     )
-    return Situation(facts.body, facts.lengths, ways, steps, evaluations, facts.free_gb)
+    body = replace(facts.body, passed=passed, resting=facts.resting if _compacts(recipe) else 0)
+    return Situation(body, facts.lengths, ways, steps, evaluations, facts.free_gb)
 
 
 def _told(recipe: Recipe, now: Situation, choice: Choice, seen: Forecast) -> dict[str, Any]:
@@ -198,10 +204,10 @@ def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:
 
 def promised(recipe: Recipe, facts: Facts, plan: Plan, steps: Sequence[int]) -> list[dict[str, float]]:
     """Return the work of each of these steps, as `inspect/forecast.py` adds it up to seconds."""
-    now, choice = _situation(recipe, facts, steps=plan.steps, evaluations=0), _decided(recipe, plan)
+    now, choice = _situation(recipe, facts, steps=plan.steps, evaluations=0, passed=plan.cached_layers), _decided(recipe, plan)
     ways = replace(now.ways, packed=plan.packing, checkpointing=plan.gradient_checkpointing)
     order = order_of(facts.lengths, choice.division)
-    return [terms(facts.body, tuple(forwards), 1, ways) for forwards in forwards_of_steps(facts.lengths, choice.division, order, steps)]
+    return [terms(now.body, tuple(forwards), 1, ways) for forwards in forwards_of_steps(facts.lengths, choice.division, order, steps)]
 
 
 def revised_by_probe(recipe: Recipe, facts: Facts, plan: Plan, *, pace: float, memory_gb: float) -> Plan:
@@ -210,7 +216,7 @@ def revised_by_probe(recipe: Recipe, facts: Facts, plan: Plan, *, pace: float, m
     pace: seconds that a step took for each that sizes promised. memory_gb: peak of the probe, in which nothing was evaluated.
     """
     evaluations = math.ceil(plan.steps / plan.evaluate_every) + 1 if plan.best else 0
-    now, choice = _situation(recipe, facts, steps=plan.steps, evaluations=evaluations), _decided(recipe, plan)
+    now, choice = _situation(recipe, facts, steps=plan.steps, evaluations=evaluations, passed=plan.cached_layers), _decided(recipe, plan)
     seen = memory.outlook(now, choice)
     phases = {**seen.phases, "steps": {**seen.phases["steps"], "other": memory_gb - sum(seen.phases["steps"].values())}}
     seconds = {phase: value if phase == "loading" else value * pace for phase, value in seen.seconds.items()}
@@ -221,7 +227,16 @@ def revised_by_probe(recipe: Recipe, facts: Facts, plan: Plan, *, pace: float, m
 
 def _decided(recipe: Recipe, plan: Plan) -> Choice:
     """Return what a plan has chosen."""
-    division = Division(plan.rows_per_step, plan.batch_size, plan.pack_tokens, plan.bucketing, recipe.train.seed, recipe.evaluate.batch_size)
+    division = Division(
+        rows_per_step=plan.rows_per_step,
+        batch_size=plan.batch_size,
+        pack_tokens=plan.pack_tokens,
+        bucketing=plan.bucketing,
+        seed=recipe.train.seed,
+        evaluation_rows=recipe.evaluate.batch_size,
+        shares=plan.share_prefix,
+        keeps=plan.cached_layers > 0,
+    )
     return Choice(division, plan.gradient_checkpointing)
 
 
@@ -251,6 +266,7 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
         shares=recipe.task.packs and not random and not getattr(config, "is_encoder_decoder", False),
         frozen_layers=unchanging,
         trained_words=words,
+        resting=vocabulary.resting(model, words),
         room_for_states=frozen.fits(frozen.size(states, int(getattr(config, "hidden_size", 0) or 0))),
         rows={"train": len(data.splits.train), "dev": len(data.splits.dev), "test": len(data.splits.test)},
         split=data.split,

@@ -12,7 +12,8 @@ from weitiao.evaluation.baseline import MOST_ROWS
 from weitiao.evaluation.predict import PADDED_TOKENS
 from weitiao.inspect.forecast import Forward, Work, kept_square
 from weitiao.models.decode import ROWS
-from weitiao.models.layout import divided, lengths
+from weitiao.models.frozen import TOKENS
+from weitiao.models.layout import divided, lengths, shared_prefix
 from weitiao.training.loader import Order
 
 TRIED = 200
@@ -37,6 +38,8 @@ class Rows:
     """Proof rows for which answers are generated, before and after."""
     new_tokens: int = 0
     """Tokens of an answer, at most."""
+    shared: int = 0
+    """Tokens that rows begin with alike, nothing being asked at them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class Division:
     bucketing: bool
     seed: int
     evaluation_rows: int
+    shares: bool = False
+    """Whether what packed rows begin with alike is computed once."""
+    keeps: bool = False
+    """Whether what frozen layers say is computed once for all epochs."""
 
 
 def rows_of(task: Task, train: Sequence[Features], dev: Sequence[Features], proof: Sequence[Features], *, head_is_new: bool) -> Rows:
@@ -59,7 +66,8 @@ def rows_of(task: Task, train: Sequence[Features], dev: Sequence[Features], proo
     asked = sum(sum(task.trained_tokens(item)) for item in some) / max(sum(map(len, some)), 1)
     answers = min(task.generated_rows, len(proof)) if task.generation else 0
     new_tokens = task.generation.max_new_tokens if task.generation else 0
-    return Rows(lengths(train), lengths(dev), lengths(proof), asked, head_is_new, answers, new_tokens)
+    shared = shared_prefix(some) if task.packs else 0
+    return Rows(lengths(train), lengths(dev), lengths(proof), asked, head_is_new, answers, new_tokens, shared)
 
 
 def order_of(rows: Rows, how: Division) -> Order:
@@ -86,12 +94,13 @@ def work_of(rows: Rows, how: Division, *, steps: int, evaluations: int, need: Ca
         dev=evaluation(rows.dev, rows, how, limit=PADDED_TOKENS if padded else how.pack_tokens),
         evaluations=evaluations,
         generated=-(-rows.answers // ROWS["cpu"]) * rows.new_tokens,
+        states=evaluation(np.concatenate([rows.train, rows.dev]), rows, how, limit=TOKENS) if how.keeps else (),
     )
 
 
 def forwards_of_steps(rows: Rows, how: Division, order: Order, steps: Sequence[int]) -> list[list[Forward]]:
     """Return the forwards of each of these steps."""
-    return [[_forward(rows.train[piece], rows, padded=how.pack_tokens is None) for piece in order.step(step)] for step in steps]
+    return [[_forward(rows.train[piece], rows, how) for piece in order.step(step)] for step in steps]
 
 
 def longest_steps(order: Order, count: int, *, within: int) -> list[int]:
@@ -110,7 +119,7 @@ def evaluation(lengths: np.ndarray, rows: Rows, how: Division, *, limit: int | N
     """Return the forwards that measure rows of these lengths, longest first."""
     longest_first = np.sort(lengths)[::-1]
     pieces = divided(longest_first.tolist(), most_rows=how.evaluation_rows, most_tokens=limit)
-    return tuple(_forward(longest_first[piece], rows, padded=how.pack_tokens is None) for piece in pieces)
+    return tuple(_forward(longest_first[piece], rows, how) for piece in pieces)
 
 
 def _tried(order: Order, steps: int) -> list[int]:
@@ -121,11 +130,13 @@ def _tried(order: Order, steps: int) -> list[int]:
     return sorted({*chosen, int(np.argmax(longest))})
 
 
-def _forward(lengths: np.ndarray, rows: Rows, *, padded: bool) -> Forward:
+def _forward(lengths: np.ndarray, rows: Rows, how: Division) -> Forward:
     real = float(lengths.sum())
     asked = rows.asked * real
-    if padded:
+    if how.pack_tokens is None:
         longest = float(lengths.max(initial=0))
         tokens, squares = len(lengths) * longest, len(lengths) * longest**2
         return Forward(tokens, squares, squares, asked)
-    return Forward(real, float((lengths.astype(float) ** 2).sum()), sum(kept_square(length) for length in lengths.tolist()), asked)
+    again = rows.shared * (len(lengths) - 1) if how.shares else 0  # tokens that stand once instead of in every row
+    squares, kept = float((lengths.astype(float) ** 2).sum()), sum(kept_square(length) for length in lengths.tolist())
+    return Forward(real - again, squares - rows.shared * again, max(0.0, kept - rows.shared * again), asked)
