@@ -35,7 +35,7 @@ UNITS = {
 
 BEFORE = {
     "model": "the model as it came",
-    "head_only": "the frozen model with a linear head fitted on its features",
+    "head_only": "a linear head on the untouched model",
     "majority": "the same answer for every row",
 }
 """What a report's `before_is` and its baselines mean; a task may name others, which say what they are."""
