@@ -42,7 +42,8 @@ def build_tiny(folder: Path, family: str) -> Path:
     words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(dict.fromkeys(vocabulary))}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     if family not in ("llama", "gemma3"):
-        words.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+        pair = "[CLS] $A [SEP] [SEP] $B [SEP]" if family == "roberta" else "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1"
+        words.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair=pair, special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=64
     )

@@ -42,12 +42,16 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     write_csv(root / "several.csv", [(text, f'"{label},odd"' if n % 3 else label) for n, (text, label) in enumerate(sentences(60))])
     write_csv(root / "numbers.csv", [(text, f"{n % 7}.5") for n, (text, _) in enumerate(sentences(60))])
     (root / "chat.json").write_text(json.dumps(tiny_language.dialogues(40)))
+    (root / "pairs.json").write_text(
+        json.dumps([{"premise": t, "hypothesis": "a day", "label": label, "score": n % 7} for n, (t, label) in enumerate(sentences(60))])
+    )
     (root / "texts.json").write_text(json.dumps([{"text": text} for text in tiny_language.texts(60)]))
     classify = {"name": "text_classification", "max_length": 32}
+    pairs = {"name": "text_pair", "max_length": 32}
     chat = {"name": "chat", "max_length": 64, "max_new_tokens": 12, "generate_rows": 2, "system": 'Say "yes", or\nno.'}
 
-    def made(name: str, model: Path, data: str, task: dict[str, Any], method: Any) -> Path:
-        source = {"name": "csv" if data.endswith("csv") else "json", "train": str(root / data)}
+    def made(name: str, model: Path, data: str, task: dict[str, Any], method: Any, **columns: str) -> Path:
+        source = {"name": "csv" if data.endswith("csv") else "json", "train": str(root / data), **columns}
         report = weitiao.train(model=str(model), data=source, task=task, method=method, train=TRAIN, out=root / name.replace(" ", "-"))
         assert report["opens_with"]["folder"] == name.split()[0]
         return Path(report["artifact"])
@@ -65,6 +69,11 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
         ),
         "model for several labels": made("model for several labels", bert, "several.csv", {**classify, "problem_type": "multi_label_classification"}, "full"),
         "adapter for a number": made("adapter for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, LORA),
+        "model for pairs": made("model for pairs", bert, "pairs.json", pairs, "full"),
+        "adapter for pairs": made("adapter for pairs", llama, "pairs.json", pairs, LORA),
+        "adapter for a number of pairs": made(
+            "adapter for a number of pairs", bert, "pairs.json", {**pairs, "problem_type": "regression"}, LORA, label="score"
+        ),
         "model for a number": made("model for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, "full"),
     }
 
@@ -89,6 +98,12 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
     assert said["adapter for several labels"] == str(own("adapter for several labels"))
     assert float(said["adapter for a number"]) == pytest.approx(own("adapter for a number"), abs=1e-4)
     assert str(own("model for a number"))[:6] in said["model for a number"]
+    pair = {"premise": "A text.", "hypothesis": "Another text."}
+    for name in ("model for pairs", "adapter for pairs"):
+        assert said[name] == weitiao.load(artifacts[name]).predict([pair])[0].value
+    assert "tokenizer([" in code_of(artifacts["adapter for pairs"]), "where the tokenizer has no form for pairs the card shows ours"
+    number = weitiao.load(artifacts["adapter for a number of pairs"]).predict([pair])[0].value
+    assert float(said["adapter for a number of pairs"]) == pytest.approx(number, abs=1e-4)
     question = Turn("user", "What can you do for me?")
     for name, turns in (("model for conversations", [question]), ("adapter for conversations", [Turn("system", 'Say "yes", or\nno.'), question])):
         assert said[name] == weitiao.load(artifacts[name]).converse(turns, on_text=lambda piece: None).text
@@ -105,4 +120,4 @@ def test_an_artifact_of_a_method_that_keeps_the_whole_model_says_so(artifacts: d
     for name, folder in artifacts.items():
         opens = json.loads((folder / "report.json").read_text(encoding="utf-8"))["opens_with"]
         assert (folder / opens["folder"]).is_dir() and opens["folder"] == name.split()[0]
-        assert opens["takes"] == ("conversations" if "conversations" in name else "texts")
+        assert opens["takes"] == next((kind for kind in ("conversations", "pairs") if kind in name), "texts")

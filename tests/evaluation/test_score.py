@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 from sklearn import metrics as reference
 
 from weitiao.core.contracts import Prediction
@@ -11,7 +12,7 @@ from weitiao.evaluation import score
 from weitiao.evaluation.changes import changes
 from weitiao.metrics.accuracy import Accuracy
 from weitiao.metrics.f1 import F1
-from weitiao.metrics.regression import MeanAbsoluteError, MeanSquaredError, Pearson
+from weitiao.metrics.regression import MeanAbsoluteError, MeanSquaredError, Pearson, Spearman
 from weitiao.tasks.text_classification import TextClassification
 
 random = np.random.default_rng(0)
@@ -48,6 +49,9 @@ def test_scores_are_those_of_scikit_learn() -> None:
     assert value(MeanAbsoluteError(), X, Z) == pytest.approx(reference.mean_absolute_error(Z, X))
     assert value(Pearson(), X, Z) == pytest.approx(np.corrcoef(X, Z)[0, 1])
     assert value(Pearson(), np.ones(300), Z) == 0.0
+    assert value(Spearman(), np.exp(X), Z) == pytest.approx(spearmanr(X, Z).statistic)
+    assert value(Spearman(), np.round(X), np.round(Z)) == pytest.approx(spearmanr(np.round(X), np.round(Z)).statistic), "equal values share a rank"
+    assert value(Spearman(), np.ones(300), Z) == 0.0
 
 
 def test_the_interval_of_a_share_is_about_that_of_the_normal_approximation() -> None:

@@ -195,13 +195,14 @@ def _opened(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
 
 def _classifies(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     several = opens.get("problem_type") == "multi_label_classification"
-    if opens["folder"] == "model":
+    text = "The {} pilot {} flew the {} plane {}.".format(*task["markers"]) if opens["takes"] == "relations" else "A text."
+    if opens["folder"] == "model" and opens["takes"] != "pairs":
         every = ", top_k=None" if several else ""
         return [
             "from transformers import pipeline",
             "",
             f'classify = pipeline("text-classification", model="model", truncation=True{every})  # this folder\'s `model/`',
-            'print(classify("A text."))',
+            f"print(classify({json.dumps(text, ensure_ascii=False)}))",
         ]
     said = [f"labels = {json.dumps(task['labels'], ensure_ascii=False)}"] if task.get("labels") else []
     if several:
@@ -211,10 +212,26 @@ def _classifies(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     return [
         "import torch",
         *_opened(opens, task),
-        'inputs = tokenizer("A text.", truncation=True, return_tensors="pt", return_token_type_ids=False)',
+        *(_paired(opens) if opens["takes"] == "pairs" else [_asked(json.dumps(text, ensure_ascii=False), token_types=False)]),
         "with torch.inference_mode():",
         "    logits = model.eval()(**inputs).logits",
         *said,
+    ]
+
+
+def _asked(texts: str, *, token_types: bool) -> str:
+    return f'inputs = tokenizer({texts}, truncation=True, return_tensors="pt", return_token_type_ids={token_types})'
+
+
+def _paired(opens: Mapping[str, Any]) -> list[str]:
+    """Return the lines that turn two texts into the inputs of a model: its tokenizer's own form of a pair, or a line break between them."""
+    frame = opens["frame"]
+    if frame is None:
+        return [_asked('"A text.", "Another text."', token_types=opens["token_types"])]
+    before, between, after = ("".join(f"{token}, " for token in frame[name]) for name in ("before", "between", "after"))
+    return [
+        'first, second = tokenizer(["A text.", "Another text."], add_special_tokens=False)["input_ids"]',
+        f'inputs = {{"input_ids": torch.tensor([[{before}*first, {between}*second, {after}]])}}'.replace(", ]", "]"),
     ]
 
 

@@ -128,9 +128,10 @@ class Tokenizer:
         first, last = starts[0], starts[-1]
         between = ids[first + len(own) : last] if two else []
         second = sum(kind == types[first] for kind in types[first + len(own) : last]) if two else 0
-        if two and not between:
+        apart = not two or bool(between)
+        if not apart:
             between, second = self.plain(["\n"])[0], 0
-        return Frame(tuple(ids[:first]), tuple(between), tuple(ids[last + len(own) :]), second)
+        return Frame(tuple(ids[:first]), tuple(between), tuple(ids[last + len(own) :]), second, own=apart or not between)
 
     def spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the ids of a rendered text, special tokens recognised and none added, and the characters of each."""

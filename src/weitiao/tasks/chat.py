@@ -55,6 +55,7 @@ class Chat(Task):
     packs: ClassVar[bool] = True
     reads_out: ClassVar[bool] = True
     keeps_features: ClassVar[bool] = True
+    takes: ClassVar[str] = "conversations"
 
     # ------------------------------------------------------------ rows
 

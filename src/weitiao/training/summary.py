@@ -147,9 +147,12 @@ def _opens_with(prepared: Prepared) -> dict[str, Any]:
     found: dict[str, Any] = {
         "auto_class": auto_class(task.head, prepared.config),
         "folder": "adapter" if Capability.ADAPTER in method.can else "model",
-        "takes": "conversations" if prepared.data.proof[0].turns else "texts",
+        "takes": task.takes,
     }
     found |= {name: task.head.config[name] for name in ("num_labels", "problem_type") if name in task.head.config}
+    if task.takes == "pairs":
+        frame = prepared.tokenizer.frame(two=True)
+        found |= {"token_types": prepared.tokenizer.layout().token_types, "frame": None if frame.own else asdict(frame)}
     if task.head.auto_class == "AutoModelForCausalLM":
         found["ends"] = sorted(prepared.tokenizer.ends)
     return found

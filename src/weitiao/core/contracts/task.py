@@ -74,6 +74,8 @@ class Task(Component):
     reads_out: ClassVar[bool] = False
     """Whether the objective is the likelihood of tokens, read out of the hidden states of labelled positions."""
 
+    takes: ClassVar[str] = "texts"
+    """What the input of a row is, as a model card shows its use: texts, conversations, pairs (of texts), relations (two entities in a text)."""
     keeps_features: ClassVar[bool] = False
     """Whether `encode` depends on nothing but rows, settings and tokenizer, so that its features may be kept on the disk for the
     next run. It is not inherited: a class that may be says so itself."""

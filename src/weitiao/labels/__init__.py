@@ -1,0 +1,1 @@
+"""What tasks share that say one thing about a whole input: a label, several labels, or a number."""
