@@ -169,7 +169,7 @@ def rows_of(task: Task, data: Source, split: Split, *, labelled: bool) -> tuple[
 def _identified(data: Source, records: Iterator[Record]) -> Iterator[Record]:
     def given(record: Record) -> str | None:
         if data.id is None:
-            return None
+            return record.id or None
         value = record.values.get(data.id)
         return None if value is None else str(value)
 
