@@ -45,8 +45,7 @@ def evaluate(artifact: str | Path, file: str | Path | None, *, device: str = "au
 def source_for(data: Source, file: str) -> Source:
     """Return a source that reads a file as the recipe read its own, by the file's ending where that differs."""
     ending = Path(file).suffix.lower()
-    own = {Path(path).suffix.lower() for split in data.paths if (path := getattr(data, split))}
-    reader = data.name if ending in own else endings.READERS.get(ending, data.name)
+    reader = data.name if ending in data.endings() else endings.READERS.get(ending, data.name)
     if reader == data.name or (data.name == "text" and ending == ".txt"):
         return data.for_file(file)
     found = registry.find("source", reader)

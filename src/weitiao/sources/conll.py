@@ -30,7 +30,7 @@ _SEPARATORS = {"tab": "\t", "space": None}
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class _Layout:
     """How the lines of a file come apart. Columns count from 0 here."""
 
     separator: str | None
@@ -88,13 +88,13 @@ class Conll(Source):
             if record is not None:
                 yield record
 
-    def layout(self, path: Path) -> Layout:
+    def layout(self, path: Path) -> _Layout:
         """Return how a file's lines come apart, found from the first ones. Raises BadValue for a column that is not there."""
         sample = list(itertools.islice(itertools.chain.from_iterable(self._sentences(path)), _LOOKED_AT))
         lines = [line for _, line in sample if not line.startswith("# ")] or [line for _, line in sample]
         tabbed = 2 * sum("\t" in line.strip(_BLANK) for line in lines) > len(lines)
         separator = _SEPARATORS[self.separator or ("tab" if tabbed else "space")]
-        rough = Layout(separator, 0, 0, None, False, False)
+        rough = _Layout(separator, 0, 0, None, False, False)
         apart = [rough.cells(line) for line in lines]
         columns = Counter(map(len, apart)).most_common(1)[0][0] if apart else 1
         usual = [cells for cells in apart if len(cells) == columns]
@@ -106,9 +106,9 @@ class Conll(Source):
         if tag is None:
             tag = next((n for n in reversed(range(columns)) if n != token and _agree(usual, n, TAG)), None)
         numbered = self.strip_digit if self.strip_digit is not None else _agree(usual, token, re.compile(r".{1,4}[0-9]")) and not _ascii(usual, token)
-        return Layout(separator, columns, token, tag, self.tag_column is None, numbered)
+        return _Layout(separator, columns, token, tag, self.tag_column is None, numbered)
 
-    def _like_train(self, layout: Layout) -> Layout:
+    def _like_train(self, layout: _Layout) -> _Layout:
         """Return the layout with what the training file says of the same columns, or without tags where it has more: what is left may look like tags."""
         if self.train is None or not Path(self.train).is_file():
             return layout
@@ -136,7 +136,7 @@ class Conll(Source):
         if held:
             yield held
 
-    def _record(self, sentence: Sequence[tuple[int, str]], layout: Layout, path: Path, bad: Callable[[str], None]) -> Record | None:
+    def _record(self, sentence: Sequence[tuple[int, str]], layout: _Layout, path: Path, bad: Callable[[str], None]) -> Record | None:
         tokens: list[str] = []
         tags: list[str] = []
         for number, line in sentence:
