@@ -40,12 +40,13 @@ def _rebuild(kind: type[WeitiaoError], message: str, hint: str) -> WeitiaoError:
 
 
 class RecipeError(WeitiaoError):
-    """Something in the recipe cannot be; `problems` holds each finding when there are several."""
+    """Something in the recipe cannot be; `problems` holds each finding when there are several, `key` says under which key it is."""
 
     exit_code = 2
 
-    def __init__(self, message: str, *, hint: str, problems: Sequence[RecipeError] = ()) -> None:
+    def __init__(self, message: str, *, hint: str, problems: Sequence[RecipeError] = (), key: str = "") -> None:
         super().__init__(message, hint=hint)
+        self.key = key
         self.problems = tuple(problems) or (self,)
 
 

@@ -139,6 +139,45 @@ def test_a_file_of_lines_per_label(tmp_path: Path) -> None:
     assert [r.values["label"] for r in read("folder", tmp_path)] == ["neg", "neg", "pos"]
 
 
+def test_texts_may_have_any_ending_lie_deeper_and_have_hidden_files_beside_them(tmp_path: Path) -> None:
+    for name in ("alt.atheism/49960", "alt.atheism/1993/49961", "sci.med/1.md", "sci.med/.DS_Store", ".git/config", "_cache/x", "unsup/1.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\xff\xfe\xfa" if ".DS" in name else name.encode())
+    found = read("folder", tmp_path, leave_out=["unsup"])
+    assert values(found) == [
+        {"text": "alt.atheism/1993/49961", "label": "alt.atheism"},
+        {"text": "alt.atheism/49960", "label": "alt.atheism"},
+        {"text": "sci.med/1.md", "label": "sci.med"},
+    ]
+
+
+def test_a_label_without_texts_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "1.txt").write_text("text")
+    bad: list[str] = []
+    assert len(read("folder", tmp_path, bad)) == 1
+    assert bad == [f"{tmp_path}/a: the folder of this label holds no files"]
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("train", "validation", "test"), ("Train", "dev")])
+def test_splits_are_not_taken_for_labels(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (tmp_path / name / "pos").mkdir(parents=True)
+        (tmp_path / name / "pos" / "1.txt").write_text("text")
+    with pytest.raises(EmptySplit, match="which are splits, and no labels") as caught:
+        read("folder", tmp_path)
+    assert f"data.train={tmp_path / names[0]}" in caught.value.hint
+    assert len(read("folder", tmp_path / names[0])) == 1
+
+
+def test_labels_that_are_called_like_splits_beside_others_are_labels(tmp_path: Path) -> None:
+    for label in ("train", "car", "test"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.txt").write_text("text")
+    assert [r.values["label"] for r in read("folder", tmp_path)] == ["car", "test", "train"]
+
+
 def test_data_inside_a_package_are_read_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "carrier"
     (package / "data").mkdir(parents=True)

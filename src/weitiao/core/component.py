@@ -77,6 +77,6 @@ def type_in_words(annotation: Any) -> str:
     if origin in (list, tuple, set, frozenset):
         inner = [a for a in arguments if a is not Ellipsis]
         return "list" if not inner else f"list of {type_in_words(inner[0])}"
-    if origin is dict:
+    if origin is dict or (isinstance(annotation, type) and issubclass(annotation, Settings)):
         return "mapping"
     return getattr(annotation, "__name__", str(annotation))

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from weitiao.core import document, fingerprint, registry
-from weitiao.core.component import Component, Settings, type_in_words
+from weitiao.core import document, fingerprint, registry, resolve
+from weitiao.core.component import Settings
 from weitiao.core.contracts import Method, Regularizer, Source, Task
-from weitiao.errors import BadValue, Conflict, MissingFile, RecipeError, UnknownSetting
+from weitiao.errors import BadValue, MissingFile, RecipeError, UnknownSetting
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-S = TypeVar("S", bound=Settings)
 ROWS_PER_STEP = 32
 """Rows in one optimizer step where nothing is said."""
 
@@ -261,13 +259,13 @@ def _lay(under: dict[str, Any], over: dict[str, Any]) -> None:
             under[key] = value
 
 
-def _path_fields(source: Any) -> tuple[str, ...]:
-    """Return which settings of a source are paths; a package's, for example, are not paths of this file system."""
-    if isinstance(source, str) and source in registry.names("source"):
-        found = registry.find("source", source)
+def _source(name: Any) -> type[Source]:
+    """Return the source of this name: which of its settings are paths depends on it; a package's, for example, are not paths of this file system."""
+    if isinstance(name, str) and name in registry.names("source"):
+        found = registry.find("source", name)
         assert issubclass(found, Source)
-        return found.paths
-    return Source.paths
+        return found
+    return Source
 
 
 def _name(section: Any) -> Any:
@@ -275,11 +273,8 @@ def _name(section: Any) -> Any:
 
 
 def _absolute_paths(raw: dict[str, Any], folder: Path, *, source: Any = None) -> None:
-    data = raw.get("data")
-    if isinstance(data, dict):
-        for key in _path_fields(data.get("name", source)):
-            if isinstance(data.get(key), str):
-                data[key] = os.path.normpath(folder / Path(data[key]).expanduser())
+    if isinstance(raw.get("data"), dict):
+        _absolute_source(raw["data"], folder, name=source)
     model = raw.get("model")
     a_file = isinstance(model, str) and model.lower().endswith(".gguf")
     if isinstance(model, str) and model and ":" not in model and (a_file or model.startswith((".", "/", "~")) or (folder / model).is_dir()):
@@ -291,6 +286,17 @@ def _absolute_paths(raw: dict[str, Any], folder: Path, *, source: Any = None) ->
     method = raw.get("method")
     if isinstance(method, dict) and isinstance(method.get("adapter"), str) and (folder / method["adapter"]).expanduser().is_dir():
         method["adapter"] = os.path.normpath(folder / Path(method["adapter"]).expanduser())
+
+
+def _absolute_source(data: dict[str, Any], folder: Path, *, name: Any = None) -> None:
+    source = _source(data.get("name", name))
+    for key in source.paths:
+        if isinstance(data.get(key), str):
+            data[key] = os.path.normpath(folder / Path(data[key]).expanduser())
+    for key in source.holds:
+        for held in data[key] if isinstance(data.get(key), list) else []:
+            if isinstance(held, dict):
+                _absolute_source(held, folder)
 
 
 def _build(raw: dict[str, Any], where: str, lines: Mapping[str, int]) -> Recipe:
@@ -315,12 +321,12 @@ def _build(raw: dict[str, Any], where: str, lines: Mapping[str, int]) -> Recipe:
             continue
         value = raw[key]
         if key in COMPONENTS:
-            built[key] = _component(COMPONENTS[key], key, value, report)
+            built[key] = resolve.component(COMPONENTS[key], key, value, report)
         elif key in SECTIONS and isinstance(value, dict if key == "model" else object):
-            built[key] = _settings(SECTIONS[key], key, value, report)
+            built[key] = resolve.settings(SECTIONS[key], key, value, report)
         elif key == "regularize":
             items = value if isinstance(value, list) else [value]
-            built[key] = tuple(_component("regularizer", f"regularize.{n}", item, report) for n, item in enumerate(items))
+            built[key] = tuple(resolve.component("regularizer", f"regularize.{n}", item, report) for n, item in enumerate(items))
         elif isinstance(value, str) and value.strip():
             built[key] = value
         else:
@@ -346,52 +352,3 @@ def _check_best(built: Mapping[str, Any], report: Any) -> None:
     elif isinstance(judged.best, str) and judged.best not in known:
         message = f"evaluate.best: {built['task'].name} has no metric '{judged.best}'.{registry.did_you_mean(judged.best, known)}"
         report(BadValue, "evaluate.best", message, f"Known: {', '.join(known)}, or false.")
-
-
-def _component(kind: str, key: str, value: Any, report: Any) -> Component | None:
-    if isinstance(value, str):
-        value = {"name": value}
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        report(BadValue, key, f"{key}: expected a name and settings, got {value!r}.", f"Known: {', '.join(registry.names(kind))}.")
-        return None
-    try:
-        found = registry.find(kind, value["name"])
-    except RecipeError as error:
-        report(type(error), f"{key}.name", f"{key}.name: {error.message}", error.hint)
-        return None
-    return _settings(found, key, {k: v for k, v in value.items() if k != "name"}, report)
-
-
-def _settings(kind: type[S], key: str, value: Any, report: Any) -> S | None:
-    if not isinstance(value, dict):
-        report(BadValue, key, f"{key}: expected settings, got {value!r}.", f"Known: {', '.join(kind.model_fields)}.")
-        return None
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        explained = set()
-        for details in error.errors(include_url=False):
-            if details["loc"][:1] not in explained or not details["loc"]:  # a setting of several types has an error for each: the first says enough
-                explained.add(details["loc"][:1])
-                _explain(kind, key, details, report)
-        return None
-
-
-def _explain(kind: type[Settings], key: str, details: ErrorDetails, report: Any) -> None:
-    path = [str(part) for part in details["loc"]]
-    title = getattr(kind, "name", key)
-    if details["type"] == "extra_forbidden":
-        known = list(kind.model_fields)
-        message = f"{key}.{path[0]}: {title} has no setting '{path[0]}'.{registry.did_you_mean(path[0], known)}"
-        report(UnknownSetting, f"{key}.{path[0]}", message, f"{title} knows: {', '.join(known)}.")
-        return
-    if not path:
-        report(Conflict, key, f"{key}: {details['msg'].removeprefix('Value error, ')}.", f"`weitiao show` tells what {title} takes.")
-        return
-    field = kind.model_fields.get(path[0])
-    expected = details["msg"][0].lower() + details["msg"][1:]
-    if field is not None and details["type"] not in ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "value_error"):
-        expected = f"expected {type_in_words(field.annotation)}"
-    dotted = f"{key}.{path[0]}"
-    message = f"{dotted}: {expected.removeprefix('value error, ')}, got {details['input']!r}."
-    report(BadValue, dotted, message, " ".join((field.description if field and field.description else "").split()) or f"Mend {dotted}.")

@@ -20,6 +20,7 @@ class Record:
     line: int | None
     """First line of the record in its file, counted from 1; None where a file is one record."""
     id: str = ""
+    """The file's own name for the record, where its format has one; every record has an id before a task reads it."""
 
     @property
     def place(self) -> str:

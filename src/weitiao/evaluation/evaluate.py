@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from weitiao.core import fingerprint, registry
+from weitiao.core import endings, fingerprint, registry
 from weitiao.core.artifact import open_artifact
 from weitiao.core.contracts import Source
 from weitiao.core.rows import Row, Skipped
@@ -15,8 +15,6 @@ from weitiao.errors import EmptySplit
 from weitiao.evaluation import score
 from weitiao.evaluation.predictor import Predictor
 from weitiao.inspect import rows as inspect_rows
-
-_READERS = {".csv": "csv", ".tsv": "csv", ".tab": "csv", ".txt": "csv", ".json": "json", ".jsonl": "json"}
 
 
 def evaluate(artifact: str | Path, file: str | Path | None, *, device: str = "auto") -> dict[str, Any]:
@@ -47,7 +45,7 @@ def evaluate(artifact: str | Path, file: str | Path | None, *, device: str = "au
 def source_for(data: Source, file: str) -> Source:
     """Return a source that reads a file as the recipe read its own, by the file's ending where that differs."""
     ending = Path(file).suffix.lower()
-    reader = _READERS.get(ending, data.name)
+    reader = data.name if ending in data.endings() else endings.READERS.get(ending, data.name)
     if reader == data.name or (data.name == "text" and ending == ".txt"):
         return data.for_file(file)
     found = registry.find("source", reader)

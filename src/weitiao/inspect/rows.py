@@ -56,7 +56,7 @@ def read(recipe: Recipe) -> Data:
         if data.given(split):
             given[split], skipped[split] = rows_of(task, data, split, labelled=True)
             if not given[split]:
-                raise EmptySplit(f"data.{split}: {getattr(data, split)} holds no rows.", hint="Check the file; a header line alone is not a row.")
+                raise EmptySplit(f"data.{split}: {getattr(data, split) or data.name} holds no rows.", hint="Check the file; a header line alone is not a row.")
     train, said = given["train"], []
     task.fitted(train)  # what no split could mend is said before splitting
 
@@ -95,9 +95,12 @@ def read(recipe: Recipe) -> Data:
     else:
         proof, split, same = dev, "dev", True
         said.append("proof rows: dev, too few to hold half of them back from model selection")
+    distinct = train
+    train = data.drawn(train)
+    how = "" if train is distinct else f", drawn by weight from {len(distinct)}"
     if data.train_rows is not None and data.train_rows < len(train):
         train = first_by_hash(train, data.train_rows)
-    said.insert(0, f"train: {len(train)} rows" + ("" if len(train) == len(given["train"]) else f" of {len(given['train'])}"))
+    said.insert(0, f"train: {len(train)} rows{how}" + ("" if len(train) == len(given["train"]) or how else f" of {len(given['train'])}"))
 
     fitted = task.fitted(train)
     for name, rows in (("dev", dev), (split, proof)):
@@ -170,7 +173,7 @@ def rows_of(task: Task, data: Source, split: Split, *, labelled: bool) -> tuple[
 def _identified(data: Source, records: Iterator[Record]) -> Iterator[Record]:
     def given(record: Record) -> str | None:
         if data.id is None:
-            return None
+            return record.id or None
         value = record.values.get(data.id)
         return None if value is None else str(value)
 

