@@ -58,7 +58,7 @@ PACKED = (
     "train.pack_tokens=4096",
 )
 PADDED = ("train.bucketing=false", "train.compact_vocabulary=false", "train.keep_memory=false")
-CHAT = ("task.generate_rows=0", "evaluate.best=false")
+CHAT = ("task.generate_rows=0", "evaluate.best=false", "data.test_share=0.05")
 WORKS = {
     "lora": Work("alpaca.yaml", 64, CHAT, "trainer_sft.py", ("--method", "lora", "--rate", "2e-4"), "loss", GROUPED, PACKED),
     "full": Work(
