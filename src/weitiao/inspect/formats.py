@@ -19,7 +19,7 @@ from weitiao.inspect.reading import KEEP, OTHER_FORMATS, Reason, Sample, encodin
 from weitiao.inspect.understood import Understood, as_task
 from weitiao.sources.conll import Conll
 from weitiao.sources.csv import Csv
-from weitiao.sources.folder import SPLITS, Folder, splits_in
+from weitiao.sources.folder import SPLITS, Folder, named_like_splits, splits_in
 from weitiao.sources.ratings import Ratings, column_of, text_column
 from weitiao.sources.semeval import Semeval
 from weitiao.sources.squad import Squad
@@ -108,7 +108,7 @@ def _conll(path: Path, encoding: str, reasons: Sequence[Reason]) -> Understood |
 
 def folder(path: Path) -> Understood:
     """Return a folder of texts per label, or one that holds such folders for train, dev and test. Raises DataError where it is none."""
-    splits = splits_in(path) or (splits_in(path.parent) if path.name.lower() in SPLITS["train"] else {})
+    splits = splits_in(path) or (named_like_splits(path.parent) if path.name.lower() in SPLITS["train"] else {})
     train = splits.get("train", path)
     left_out = [name for name in _NO_LABELS if (train / name).is_dir()]
     source = Folder(train=str(train), leave_out=left_out or None)

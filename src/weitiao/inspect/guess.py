@@ -66,7 +66,7 @@ def _guessed(path: Path, found: Understood) -> Guess:
     files = {reason.what.removeprefix("data."): reason.value for reason in other if reason.value}
     source = found.source.revised(**files)
     defaults = {name: field.get_default(call_default_factory=True) for name, field in type(source).model_fields.items()}
-    data = {key: value for key, value in source.settings().items() if key == "name" or value != defaults[key]}
+    data = {key: value for key, value in source.settings().items() if key == "name" or getattr(source, key) != defaults[key]}
     about_data = [reason for reason in found.reasons if reason.what.startswith("data.")]
     others = [reason for reason in found.reasons if not reason.what.startswith("data.")]
     given: frozenset[Split] = frozenset(split for split in EVERY if source.given(split))

@@ -9,7 +9,7 @@ from typing import Any
 from weitiao.core import registry
 from weitiao.core.contracts import Source, Task
 from weitiao.core.rows import Record, Row
-from weitiao.errors import DataError
+from weitiao.errors import DataError, EmptySplit
 from weitiao.inspect import language
 from weitiao.inspect.reading import Reason, Sample
 
@@ -60,6 +60,9 @@ def as_task(
     found = registry.find("task", name)()
     assert isinstance(found, Task)
     rows, refused = rows_of(sample.records, source, found)
+    if not rows and not refused:
+        why_none = sample.bad[0] if sample.bad else "holds no records"
+        raise EmptySplit(f"{source.train}: {why_none}.", hint="Name a file with rows in it.")
     if not rows:
         raise refused[0]
     found.fitted(rows)  # raises EmptySplit where all say the same
