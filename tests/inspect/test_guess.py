@@ -494,10 +494,14 @@ def test_real_conversations_and_texts_are_guessed_right(name: str) -> None:
             "tatoeba_en_zh/train.txt",
             "dialogsum/train.jsonl",
             "scitldr/train.jsonl",
-            "cmrc2018/train.json",
         ),
-        *("weibo_ner/weiboNER_2nd_conll.train", "wnut17/wnut17train.conll", "sst2/test.tsv"),
-        *("movielens_small/ratings.csv", "preference_kto/kto_en_demo.json", "multi30k_en_de/train.en.gz", "ag_news/classes.txt", "banking77/categories.json"),
+        *(
+            "sst2/test.tsv",
+            "preference_kto/kto_en_demo.json",
+            "multi30k_en_de/train.en.gz",
+            "ag_news/classes.txt",
+            "banking77/categories.json",
+        ),
     ],
 )
 def test_real_data_of_other_tasks_is_refused_with_a_hint(name: str) -> None:

@@ -79,6 +79,9 @@ def test_columns_can_be_named_and_then_hold_any_tags(tmp_path: Path) -> None:
     assert pairs(found) == [[("The", "DET"), ("cat", "NOUN")]]
     with pytest.raises(BadValue, match=r"data.tag_column: .*a has 3 columns, and 4 is none of them"):
         read(tmp_path / "a", text, tag_column=4)
+    assert dict(read(tmp_path / "a", "The\ncat\n", tag_column=3, split="test")[0].values) == {"tokens": ["The", "cat"]}
+    with pytest.raises(BadValue, match="data.token_column"):
+        read(tmp_path / "a", text, token_column=4)
 
 
 def test_a_test_file_may_hold_tokens_alone_and_train_may_not(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,21 @@ def test_bad_rows_of_every_source_are_named_together(recipe: Any, tmp_path: Path
     with pytest.raises(BadRow, match=r"(?s)2 rows cannot be used.*a.csv:102: .*b.csv:42: "):
         rows.read(recipe())
     assert rows.read(recipe(bad_rows="skip")).splits.skipped["train"].count == 2
+
+
+def test_a_mixture_trains_and_its_artifact_reads_new_files_as_the_source_of_their_ending(
+    cli: Callable[..., Any], recipe_dict: dict[str, Any], write_recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path / "a.csv", 60, "apple")
+    objects = "".join(json.dumps({"body": f"brick number {n}", "label": ["neg", "pos"][n % 2]}) + "\n" for n in range(60))
+    (tmp_path / "b.jsonl").write_text(objects)
+    sources = [{"name": "csv", "train": "a.csv", "weight": 2}, {"name": "json", "train": "b.jsonl", "text": "body", "weight": 0.5}]
+    report = cli("train", write_recipe({**recipe_dict, "data": {"name": "mixture", "sources": sources}}), "train.steps=2", "--json").json()
+    assert "drawn by weight from" in json.dumps(report)
+    (tmp_path / "new.jsonl").write_text(objects)
+    answer = cli("evaluate", report["artifact"], tmp_path / "new.jsonl", "--json")
+    assert answer.code == 0 and answer.json()["n"] == 60, answer.err
 
 
 def test_only_mixtures_draw() -> None:

@@ -24,7 +24,10 @@ ArtifactFolder = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A seal
 
 @app.command()
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV, TSV, JSON or JSON-lines file.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A data file (CSV, JSON, Parquet, CoNLL ...), or a folder of texts per label."),
+    ],
     out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Where to write the recipe. Default: NAME.yaml in this folder.")] = None,
     model: Annotated[Optional[str], typer.Option(help="Model to put into the recipe.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the recipe if it exists.")] = False,

@@ -1,4 +1,4 @@
-"""`weitiao init FILE`: a first recipe for a data file, every line with the reason it was guessed for."""
+"""`weitiao init FILE`: a first recipe for a data file or folder, every line with the reason it was guessed for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ from weitiao.inspect.guess import Guess, guess
 from weitiao.inspect.reading import Reason
 from weitiao.models.locate import locate
 
+ENCODER = (
+    "minilm",
+    "a small English encoder",
+    "a small encoder that knows English, and most of the text is not: better name one of its language here",
+)
 MODELS = {
-    "text_classification": (
-        "minilm",
-        "a small English encoder",
-        "a small encoder that knows English, and most of the text is not: better name one of its language here",
-    ),
     "chat": (
         "smollm2-135m",
         "a small English chat model",
@@ -38,14 +38,14 @@ MODELS = {
         "a small decoder that knows little but English, and most of the text is not: gemma3-270m knows more languages",
     ),
 }
-"""Task -> model, what it is, and what to say of it where the text is in another script."""
+"""Task -> model, what it is, and what to say of it where the text is in another script. Other tasks: ENCODER."""
 METHODS = {"full": "every parameter trains", "lora": "a low-rank update of every layer trains: quick, and the files are small"}
 WIDTH = 120
 """Columns up to which a comment stands behind its line; longer ones stand above it."""
 
 
 def init(file: Path, out: Path | None, model: str | None, force: bool, as_json: bool) -> int:
-    """Write a commented recipe for a data file, print what was guessed and the next command, and return 0.
+    """Write a commented recipe for a data file or folder, print what was guessed and the next command, and return 0.
 
     Raises BadValue where the recipe is there already (without `force`), and what `guess` raises where the file
     cannot be understood.
@@ -53,11 +53,12 @@ def init(file: Path, out: Path | None, model: str | None, force: bool, as_json: 
     target = _target(file, out, force=force)
     found = guess(file)
     folder = target.parent.resolve()
-    data = {**found.data, **{split: _relative(found.data[split], folder) for split in ("train", "dev", "test") if split in found.data}}
+    data = {**found.data, **{key: _relative(found.data[key], folder) for key in found.paths if key in found.data}}
+    paths = {f"data.{key}" for key in found.paths}
     chosen, why_model = _model(model, folder, found)
     reasons = [
         Reason("model", chosen, why_model),
-        *(Reason(r.what, _relative(r.value, folder) if r.what in ("data.dev", "data.test") and r.value else r.value, r.why) for r in found.reasons),
+        *(Reason(r.what, _relative(r.value, folder) if r.what in paths and r.value else r.value, r.why) for r in found.reasons),
     ]
     following = f"weitiao train {shlex.quote(str(target))}"
     text = render(found, data, reasons, file=file, following=following)
@@ -94,11 +95,10 @@ def render(found: Guess, data: Mapping[str, Any], reasons: Iterable[Reason], *, 
         *_line("", "model", value["model"], why["model"]),
         "data:",
     ]
-    order = ("name", "train", "dev", "test", "header", "columns", "delimiter", "quote", "encoding", "block_characters", "text", "label")
-    for key in order:
-        if key in data:
-            lines += _line("  ", key, data[key], why.get(f"data.{key}", ""))
-    lines += [f"  {_comment(text)}" for text in _absent(data, why)]
+    last = ("text", "label")
+    for key in [*(key for key in data if key not in last), *(key for key in last if key in data)]:
+        lines += _line("  ", key, data[key], why.get(f"data.{key}", ""))
+    lines += [f"  {_comment(text)}" for text in _absent(data, why, found.given)]
     lines.append("task:")
     for key, setting in found.task.items():
         lines += _line("  ", key, setting, why.get(f"task.{key}", ""))
@@ -107,21 +107,22 @@ def render(found: Guess, data: Mapping[str, Any], reasons: Iterable[Reason], *, 
     return "\n".join(lines) + "\n"
 
 
-def _absent(data: Mapping[str, Any], why: Mapping[str, str]) -> Iterable[str]:
+def _absent(data: Mapping[str, Any], why: Mapping[str, str], given: Collection[str]) -> Iterable[str]:
     """Yield what to say about the lines that are not there."""
     for split in ("dev", "test"):
         if split not in data and f"data.{split}" in why:
             yield f"no {split}: {why[f'data.{split}']}"
-    if "dev" not in data:
+    if "dev" not in given:
         yield "dev: a tenth of train is split off for choosing the best weights; name a file, or set dev_share"
-    if "test" not in data:
+    if "test" not in given:
         yield f"test: {'half of dev is held back' if 'dev' in data else 'a tenth of train is split off'} to prove the result on; name a file, or set test_share"
     if "data.bad_rows" in why:
         yield f"bad_rows: {why['data.bad_rows']}"
 
 
 def _target(file: Path, out: Path | None, *, force: bool) -> Path:
-    target = Path(f"{file.stem}.yaml") if out is None else out / f"{file.stem}.yaml" if out.is_dir() else out
+    name = f"{file.resolve().name if file.is_dir() else file.stem}.yaml"
+    target = Path(name) if out is None else out / name if out.is_dir() else out
     if target.exists() and file.exists() and target.samefile(file):
         raise BadValue(f"{target} is the data file itself.", hint="Name another place for the recipe with --out FILE.")
     if target.is_dir():
@@ -133,7 +134,7 @@ def _target(file: Path, out: Path | None, *, force: bool) -> Path:
 
 def _model(asked: str | None, folder: Path, found: Guess) -> tuple[str, str]:
     """Return the model as the recipe names it, and why."""
-    usual, what, warning = MODELS[found.task["name"]]
+    usual, what, warning = MODELS.get(found.task["name"], ENCODER)
     if asked is not None:
         if not asked.strip():
             raise BadValue("--model: expected a name.", hint=f"Use a hub id, a folder, package:NAME, or {usual}.")

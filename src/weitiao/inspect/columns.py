@@ -23,6 +23,11 @@ TEXT_NAMES = {
 """Names of columns that hold what a model is asked about."""
 ANSWER_NAMES = {"response", "answer", "output", "explanation", "reason", "completion", "reply", "translation"}
 """Names of long columns that are not known when the model is asked."""
+_COMPARED = {
+    *(frozenset(("premise", "hypothesis")), frozenset(("question", "sentence")), frozenset(("question", "passage")), frozenset(("query", "passage"))),
+    *(frozenset(("text", "hypothesis")), frozenset(("query", "document"))),
+}
+"""Names of two columns that are compared, where a number does not tell them apart."""
 LABEL_NAMES = {
     **dict.fromkeys(("label", "labels", "标签"), 4.0),
     **dict.fromkeys(("target", "class", "classid", "sentiment", "intent", "类别", "分类", "情感", "意图"), 3.5),
@@ -125,6 +130,13 @@ def texts_of(columns: Mapping[str, Column], path: Path, *, headed: bool) -> tupl
 def _unnumbered(name: str) -> str:
     """Return a name without what tells twins apart: `question1` and `question2`, `text_a` and `text_b`."""
     return re.sub(r"\d+|(?<=[_ ])[ab]$", "#", name.strip().lower())
+
+
+def are_twins(texts: Sequence[str]) -> bool:
+    """Tell whether two columns are two texts that are compared, by their names: sentence1 and sentence2, premise and hypothesis."""
+    if len(texts) != 2:
+        return False
+    return frozenset(name.strip().lower() for name in texts) in _COMPARED or _unnumbered(texts[0]) == _unnumbered(texts[1])
 
 
 def _text_score(column: Column) -> float:

@@ -19,13 +19,16 @@ from weitiao.errors import BadRow, BadValue, DataError, MissingColumn
 from weitiao.inspect.columns import NUMBER, is_usual
 from weitiao.sources.csv import Csv
 from weitiao.sources.json import Json
+from weitiao.sources.parquet import Parquet
 
 KEEP = 4_000
 """Records that guesses are made from, drawn from all over the file: files are often sorted by label."""
 READ = 500_000
 """Records that are read to draw them from."""
 
-_OTHER_FORMATS = {".xlsx", ".xls", ".ods", ".parquet", ".feather", ".arrow", ".pkl", ".gz", ".zip", ".bz2", ".xz", ".zst", ".pdf", ".docx"}
+OTHER_FORMATS = {".xlsx", ".xls", ".ods", ".feather", ".arrow", ".pkl", ".gz", ".zip", ".bz2", ".xz", ".zst", ".pdf", ".docx"}
+"""Endings of files that no source reads."""
+_SHARD = re.compile(r"-\d{5}-of-(\d{5})(?=\.)")
 _DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "|"}
 _HANZI = re.compile(rb"[\xa1-\xfe]{2}")
 
@@ -65,9 +68,9 @@ def readings(path: Path) -> Iterator[tuple[Source, Sample, list[Reason]]]:
     Raises DataError where there is none, or BadValue for formats that no source reads.
     """
     suffix = path.suffix.lower()
-    if suffix in _OTHER_FORMATS:
+    if suffix in OTHER_FORMATS:
         raise BadValue(f"{path}: init cannot read {suffix} files.", hint="Unpack it, or export it as CSV or JSON lines.")
-    if (objects := as_json(path)) is not None:
+    if (objects := as_objects(path)) is not None:
         yield objects
         return
     with path.open("rb") as file:
@@ -95,19 +98,28 @@ def readings(path: Path) -> Iterator[tuple[Source, Sample, list[Reason]]]:
         )
 
 
-def as_json(path: Path) -> tuple[Json, Sample, list[Reason]] | None:
-    """Return how to read a file of JSON, a sample of its records, and why; None where it is something else. Raises DataError."""
+def as_objects(path: Path) -> tuple[Source, Sample, list[Reason]] | None:
+    """Return how to read a file of JSON or Parquet, a sample of its records, and why; None where it is something else. Raises DataError."""
     suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        table = Parquet(train=all_shards(path))
+        return table, sampled(table), [Reason("data.name", "parquet", "a Parquet file" if table.train == str(path) else "Parquet files, parts of one table")]
     with path.open("rb") as file:
         raw = file.read(2**20)
     encoding, why = encoding_of(raw)
     start = raw.decode(encoding, "ignore").lstrip("\ufeff \t\r\n")[:1]
-    if suffix not in (".json", ".jsonl", ".ndjson") and (suffix in (".csv", ".tsv", ".tab", *_OTHER_FORMATS) or start != "{"):
+    if suffix not in (".json", ".jsonl", ".ndjson") and (suffix in (".csv", ".tsv", ".tab", *OTHER_FORMATS) or start != "{"):
         return None
     source = Json(train=str(path), encoding=encoding)
     reasons = [] if encoding == "utf-8" else [Reason("data.encoding", encoding, why)]
     why = "one array of objects" if start == "[" else "one JSON object per line"
     return source, sampled(source), [Reason("data.name", "json", why), *reasons]
+
+
+def all_shards(path: Path) -> str:
+    """Return a path, or the pattern of all parts of a table where the path is one of several: data-00000-of-00004.parquet."""
+    part = _SHARD.search(path.name)
+    return str(path) if part is None or int(part[1]) < 2 else str(path.with_name(_SHARD.sub(r"-*-of-\1", path.name)))
 
 
 def encoding_of(raw: bytes) -> tuple[str, str]:

@@ -79,6 +79,8 @@ class Conll(Source):
         path = Path(getattr(self, split))
         layout = self._like_train(self.layout(path))
         if layout.tag is None and split != "test":
+            if self.tag_column is not None:
+                raise _no_column("tag_column", self.tag_column, path, layout.columns)
             raise MissingColumn(
                 f"{path}: no column holds tags such as O, B-PER or I-PER; a line has {_columns(layout.columns)}.",
                 hint="Tags of another look, such as parts of speech, are read when data.tag_column says where they are.",
@@ -89,7 +91,7 @@ class Conll(Source):
                 yield record
 
     def layout(self, path: Path) -> _Layout:
-        """Return how a file's lines come apart, found from the first ones. Raises BadValue for a column that is not there."""
+        """Return how a file's lines come apart, found from the first ones. Raises BadValue where there is no column for the token."""
         sample = list(itertools.islice(itertools.chain.from_iterable(self._sentences(path)), _LOOKED_AT))
         lines = [line for _, line in sample if not line.startswith("# ")] or [line for _, line in sample]
         tabbed = 2 * sum("\t" in line.strip(_BLANK) for line in lines) > len(lines)
@@ -98,12 +100,12 @@ class Conll(Source):
         apart = [rough.cells(line) for line in lines]
         columns = Counter(map(len, apart)).most_common(1)[0][0] if apart else 1
         usual = [cells for cells in apart if len(cells) == columns]
+        if self.token_column > columns:
+            raise _no_column("token_column", self.token_column, path, columns)
         token = self.token_column - 1
-        for name, column in (("token_column", self.token_column), ("tag_column", self.tag_column)):
-            if column is not None and column > columns:
-                raise BadValue(f"data.{name}: {path} has {_columns(columns)}, and {column} is none of them.", hint="Columns count from 1.")
-        tag = self.tag_column - 1 if self.tag_column is not None else None
-        if tag is None:
+        if self.tag_column is not None:
+            tag = self.tag_column - 1 if self.tag_column <= columns else None
+        else:
             tag = next((n for n in reversed(range(columns)) if n != token and _agree(usual, n, TAG)), None)
         numbered = self.strip_digit if self.strip_digit is not None else _agree(usual, token, re.compile(r".{1,4}[0-9]")) and not _ascii(usual, token)
         return _Layout(separator, columns, token, tag, self.tag_column is None, numbered)
@@ -173,6 +175,10 @@ def _agree(lines: Sequence[Sequence[str]], column: int, pattern: re.Pattern[str]
 def _ascii(lines: Sequence[Sequence[str]], column: int) -> bool:
     """Tell whether most cells of a column are of ASCII alone: `a1` and `b2` are names, and no characters with their places."""
     return 2 * sum(cells[column].isascii() for cells in lines) > len(lines)
+
+
+def _no_column(name: str, column: int, path: Path, columns: int) -> BadValue:
+    return BadValue(f"data.{name}: {path} has {_columns(columns)}, and {column} is none of them.", hint="Columns count from 1.")
 
 
 def _columns(count: int) -> str:

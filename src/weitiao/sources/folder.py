@@ -48,7 +48,7 @@ class Folder(Source):
         if not top.is_dir():
             raise MissingFile(f"there is no folder {top}.", hint="Expected a folder that holds one folder of texts per label.")
         left_out = self.leave_out or []
-        folders = sorted(p for p in top.iterdir() if p.is_dir() and not p.name.startswith((".", "_")) and p.name not in left_out)
+        folders = [folder for folder in _folders(top) if folder.name not in left_out]
         files = sorted(p for p in top.iterdir() if p.suffix == ".txt" and p.is_file() and p.stem not in left_out)
         if splits := splits_in(top):
             named = " and ".join(f"data.{split}={path}" for split, path in splits.items())
@@ -58,16 +58,26 @@ class Folder(Source):
         return folders, files
 
 
-def splits_in(top: Path) -> dict[Split, Path]:
-    """Return the folders inside that are splits by their names; none where there is no train, or something else beside it that looks like a label."""
-    inside = {path.name.lower(): path for path in sorted(top.iterdir()) if path.is_dir() and not path.name.startswith((".", "_"))}
+def named_like_splits(top: Path) -> dict[Split, Path]:
+    """Return the folders inside that are splits by their names."""
+    inside = {path.name.lower(): path for path in _folders(top)}
     found: dict[Split, Path] = {}
     for split, names in SPLITS.items():
         path = next((inside[name] for name in names if name in inside), None)
         if path is not None:
             found[split] = path
-    holds_folders = all(any(path.is_dir() or path.suffix == ".txt" for path in folder.iterdir()) for folder in found.values())
-    return found if "train" in found and holds_folders and len(found) == len(inside) else {}
+    return found
+
+
+def splits_in(top: Path) -> dict[Split, Path]:
+    """Return the splits in a folder that holds nothing but splits; none where train is missing, or beside it stands something else, such as a label."""
+    found = named_like_splits(top)
+    hold_labels = all(any(path.is_dir() or path.suffix == ".txt" for path in folder.iterdir()) for folder in found.values())
+    return found if "train" in found and hold_labels and len(found) == len(_folders(top)) else {}
+
+
+def _folders(top: Path) -> list[Path]:
+    return sorted(path for path in top.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
 
 
 def _is_hidden(path: Path, top: Path) -> bool:

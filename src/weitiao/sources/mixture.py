@@ -87,12 +87,12 @@ class Mixture(Source):
             if not part.source.given(split):
                 continue
             for record in part.source.records(split, bad):
-                own = record.values.get(part.source.id) if part.source.id is not None else record.id
+                own = record.values.get(part.source.id) if part.source.id is not None else record.id or None
                 values = {**record.values, **self._roles(part.source, record)}
                 if self.origin in record.values:
                     raise BadValue(f"data.origin: {record.place} has a column '{self.origin}' already.", hint="Set data.origin to a key that no record has.")
                 values[self.origin] = title
-                yield Record(values, record.file, record.line, f"{number}:{own or content_key(record.values)}")
+                yield Record(values, record.file, record.line, f"{number}:{content_key(record.values) if own is None else own}")
 
     def drawn(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Return every row as often as the weight of its source says; the rows taken for a fraction are chosen by a hash of their text."""

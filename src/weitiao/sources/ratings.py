@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -86,7 +86,7 @@ class Ratings(Source):
     def records(self, split: Split, bad: Callable[[str], None]) -> Iterator[Record]:
         """Yield one record per user and next item: `query`, the texts of the items before it, `positive`, its own text, and `user` and `item`."""
         own = getattr(self, split) is not None
-        path = Path(getattr(self, split) if own else self.train)
+        path = Path(str(getattr(self, split) if own else self.train))
         # what cannot be used of train is reported with train, not again with what is held out of it
         users, texts = self._table(path, bad if own else lambda sentence: None)
         held_out = 0 if split != "train" and own else sum(getattr(self, other) is None for other in ("dev", "test"))
@@ -176,8 +176,7 @@ class Ratings(Source):
         named = getattr(self, role)
         if named is not None:
             return _checked(named, role, record)
-        plain = {_plain(column): column for column in reversed(list(record.values))}
-        found = next((plain[name] for name in USUAL[role] if name in plain), None)
+        found = column_of(role, record.values)
         if found is None and (role != "rating" or self.minimum_rating is not None):
             raise MissingColumn(
                 f"{record.place}: no column is called like the {role}.", hint=f"The columns are: {', '.join(record.values)}. Set data.{role} to one of them."
@@ -207,6 +206,21 @@ class Ratings(Source):
             raise ValueError(f"{named['rating']}: expected a rating, got {shown(rating)}") from None
 
 
+def column_of(role: str, columns: Iterable[str]) -> str | None:
+    """Return the column that is called like a role, None where none is."""
+    return _called(USUAL[role], columns)
+
+
+def text_column(columns: Iterable[str]) -> str | None:
+    """Return the column that is called like the text of an item, None where none is."""
+    return _called(_TEXTS, columns)
+
+
+def _called(names: Sequence[str], columns: Iterable[str]) -> str | None:
+    plain = {_plain(column): column for column in reversed(list(columns))}
+    return next((plain[name] for name in names if name in plain), None)
+
+
 def _plain(name: str) -> str:
     """Return a column's name without case, spaces and underscores."""
     return re.sub(r"[\W_]+", "", str(name)).lower()
@@ -225,8 +239,8 @@ def _text_columns(named: str | list[str] | None, record: Record, *, others: set[
     """Return the columns that make an item's text; none where nothing is called like a text. others: columns that are known to be something else."""
     if named is not None:
         return [_checked(column, "item_text", record) for column in ([named] if isinstance(named, str) else named)]
-    plain = {_plain(column): column for column in reversed(list(record.values)) if column not in others}
-    return [plain[name] for name in _TEXTS if name in plain][:1]
+    found = text_column(column for column in record.values if column not in others)
+    return [] if found is None else [found]
 
 
 def _text(record: Record, columns: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from weitiao.core.textfile import shown
 from weitiao.errors import BadRow
 
 _HINT = 'Expected {"data": [{"paragraphs": [{"context": ..., "qas": [{"id": ..., "question": ..., "answers": [...]}]}]}]}.'
+
+_ID = re.compile(r'"id"\s*:\s*("(?:[^"\\]|\\.)*"|-?\d+)')
 
 
 class Squad(Source):
@@ -31,11 +34,12 @@ class Squad(Source):
         """
         path = Path(getattr(self, split))
         text = "".join(line for _, line in textfile.lines(path, self.encoding))
-        lines = _Lines(text)
-        for title, context, question, where in _questions(_parsed(text, path), path, bad):
+        articles = _parsed(text, path)
+        lines = _lines_of_ids(text)
+        for title, context, question, where in _questions(articles, path, bad):
             id = question.get("id")
             id = str(id) if isinstance(id, str | int) else ""
-            line = lines.of(id)
+            line = lines[id].popleft() if id and lines.get(id) else None
             file = str(path) if line is not None or not id else f"{path} (question {id})"
             place = f"{file}: {where}" if line is None else f"{file}:{line}: {where}"
             if not isinstance(asked := question.get("question"), str):
@@ -104,19 +108,14 @@ def _answers(question: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {"text": [answer["text"] for answer in answers], "answer_start": [answer["answer_start"] for answer in answers]}
 
 
-class _Lines:
-    """Finds the lines of questions by their ids, going once through the text."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._pretty = text.count("\n") > text.count('"question"')  # else many questions share a line, and its number says nothing
-        self._at, self._line = 0, 1
-
-    def of(self, id: str) -> int | None:
-        """Return the line on which the id of a question stands, None where that cannot be told. Ids are asked for in the order of the file."""
-        found = re.compile(rf'"id"\s*:\s*"?{re.escape(id)}["\s,}}]').search(self._text, self._at) if id and self._pretty else None
-        if found is None:
-            return None
-        self._line += self._text.count("\n", self._at, found.start())
-        self._at = found.start()
-        return self._line
+def _lines_of_ids(text: str) -> dict[str, deque[int]]:
+    """Return on which lines each id stands, in the order of the file; nothing where questions share lines, and their numbers say little."""
+    found: dict[str, deque[int]] = defaultdict(deque)
+    if text.count("\n") <= text.count('"question"'):
+        return found
+    line, at = 1, 0
+    for id in _ID.finditer(text):
+        line += text.count("\n", at, id.start())
+        at = id.start()
+        found[str(json.loads(id[1]))].append(line)
+    return found
