@@ -17,6 +17,9 @@ TITLES = {
     "f1": "F1",
     "macro_f1": "Macro F1",
     "micro_f1": "Micro F1",
+    "triple_f1": "F1 of triples",
+    "triple_precision": "Precision of triples",
+    "triple_recall": "Recall of triples",
     "loss": "Loss per token",
     "rouge_l": "ROUGE-L",
     "stop_rate": "Share ended by itself",
@@ -195,7 +198,7 @@ def _opened(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
 
 def _classifies(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     several = opens.get("problem_type") == "multi_label_classification"
-    text = "The {} pilot {} flew the {} plane {}.".format(*task["markers"]) if opens["takes"] == "relations" else "A text."
+    text = _marked(task) if opens["takes"] == "relations" else "A text."
     if opens["folder"] == "model" and opens["takes"] != "pairs":
         every = ", top_k=None" if several else ""
         return [
@@ -217,6 +220,13 @@ def _classifies(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
         "    logits = model.eval()(**inputs).logits",
         *said,
     ]
+
+
+def _marked(task: Mapping[str, Any]) -> str:
+    """Return a text whose two entities are marked as the task marks them."""
+    opening, closing, second, end = task["markers"]
+    types = ("* person * ", "^ vehicle ^ ") if task["entity_types"] else ("", "")
+    return f"The {opening} {types[0]}pilot {closing} flew the {second} {types[1]}plane {end} ."
 
 
 def _asked(texts: str, *, token_types: bool) -> str:
