@@ -145,4 +145,4 @@ def test_labels_that_only_rows_beyond_train_rows_have_are_known(tmp_path: Path) 
     data = inspect_rows.read(Recipe.load(recipe))
     assert len(data.splits.train) == 12 and len(data.task.labels) == 20
     balanced = inspect_rows.read(Recipe.load({**recipe, "task": {"name": "text_classification", "class_weights": "balanced"}})).task.class_weights
-    assert set(balanced.values()) == {1.0}, "a class that no drawn row has does not outweigh the others"
+    assert all(0.8 < weight < 1.2 for weight in balanced.values()), "a class that no drawn row has does not outweigh the others"

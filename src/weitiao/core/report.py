@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 SIGNIFICANT = 0.05
@@ -235,13 +235,13 @@ def _asked(texts: str, *, token_types: bool) -> str:
 
 def _paired(opens: Mapping[str, Any]) -> list[str]:
     """Return the lines that turn two texts into the inputs of a model: its tokenizer's own form of a pair, or a line break between them."""
-    frame = opens["frame"]
-    if frame is None:
-        return [_asked('"A text.", "Another text."', token_types=opens["token_types"])]
-    before, between, after = ("".join(f"{token}, " for token in frame[name]) for name in ("before", "between", "after"))
+    pair = opens["pair"]
+    if pair["own"]:
+        return [_asked('"A text.", "Another text."', token_types=pair["token_types"])]
+    ids = _joined(pair["before"], "*first", pair["between"], "*second", pair["after"])
     return [
         'first, second = tokenizer(["A text.", "Another text."], add_special_tokens=False)["input_ids"]',
-        f'inputs = {{"input_ids": torch.tensor([[{before}*first, {between}*second, {after}]])}}'.replace(", ]", "]"),
+        f'inputs = {{"input_ids": torch.tensor([{ids}])}}',
     ]
 
 
@@ -273,6 +273,11 @@ def _generated(opens: Mapping[str, Any], most: int) -> list[str]:
         f'    inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens={most}, do_sample=False{ends}',
         ")",
     ]
+
+
+def _joined(*parts: str | Sequence[int]) -> str:
+    """Return a list of token ids as Python writes it; texts are names in it."""
+    return f"[{', '.join(piece for part in parts for piece in ([part] if isinstance(part, str) else map(str, part)))}]"
 
 
 def _fills(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
