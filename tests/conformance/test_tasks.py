@@ -26,7 +26,7 @@ TASKS: list[dict[str, Any]] = [
     {"name": "text_classification", "problem_type": "regression"},
     {"name": "text_pair"},
     {"name": "text_pair", "problem_type": "regression"},
-    {"name": "relation_extraction"},
+    {"name": "relation_extraction", "markers": ["0", "1", "2", "3"]},
 ]
 IDS = ["single label", "weighted and smoothed", "multi-label", "regression", "pairs", "regression of pairs", "relations"]
 

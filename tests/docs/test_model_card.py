@@ -50,7 +50,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     (root / "texts.json").write_text(json.dumps([{"text": text} for text in tiny_language.texts(60)]))
     classify = {"name": "text_classification", "max_length": 32}
     pairs = {"name": "text_pair", "max_length": 32}
-    relations = {"name": "relation_extraction", "max_length": 32}
+    relations = {"name": "relation_extraction", "max_length": 32, "markers": ["0", "1", "2", "3"]}
     chat = {"name": "chat", "max_length": 64, "max_new_tokens": 12, "generate_rows": 2, "system": 'Say "yes", or\nno.'}
 
     def made(name: str, model: Path, data: str, task: dict[str, Any], method: Any, **columns: str) -> Path:

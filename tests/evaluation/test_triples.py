@@ -187,12 +187,13 @@ def test_two_real_artifacts_give_triples_of_raw_texts(tiny_bert: Path, tmp_path:
             label = "before" if head < tail else "no_relation"
             related.append({"tokens": words, "head": [head, head + 1], "tail": [tail, tail + 1], "label": label})
     artifacts = {}
-    for name, rows in (("token_classification", tagged), ("relation_extraction", related)):
+    marked = {"markers": ["90", "91", "92", "93"]}  # words of the tiny vocabulary
+    for name, rows, settings in (("token_classification", tagged, {}), ("relation_extraction", related, marked)):
         (tmp_path / f"{name}.json").write_text(json.dumps(rows))
         report = weitiao.train(
             model=str(tiny_bert),
             data={"name": "json", "train": str(tmp_path / f"{name}.json")},
-            task={"name": name, "max_length": 32},
+            task={"name": name, "max_length": 32, **settings},
             method="full",
             train={"steps": 120, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu"},
             out=tmp_path / name,

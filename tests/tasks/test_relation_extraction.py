@@ -181,6 +181,12 @@ def test_a_short_text_is_encoded_as_transformers_encodes_it_with_its_markers(tin
         assert list(feature.input_ids) == transformers.AutoTokenizer.from_pretrained(folder)(row.text)["input_ids"] and feature.cut == 0
 
 
+def test_markers_that_look_the_same_to_the_tokenizer_are_refused(tiny_bert: Path) -> None:
+    with pytest.raises(BadValue, match="to the model's tokenizer '@' is the same as '#'"):
+        RelationExtraction().settled(tokenizer_of(tiny_bert))
+    assert RelationExtraction(markers=["90", "91", "92", "93"]).settled(tokenizer_of(tiny_bert)).markers[0] == "90"
+
+
 def markers_in(tiny: Path, tmp_path: Path) -> Path:
     """Return a tiny model whose vocabulary has the markers and all numbers under 100."""
     folder = tmp_path / "model"
@@ -304,7 +310,7 @@ def report(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return weitiao.train(
         model=str(tiny_bert),
         data={"name": "json", "train": str(root / "rows.json")},
-        task={"name": "relation_extraction", "max_length": 24},
+        task={"name": "relation_extraction", "max_length": 24, "markers": ["90", "91", "92", "93"]},
         method="full",
         train={"steps": 6, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": "cpu"},
         out=root / "run",
@@ -321,7 +327,7 @@ def test_plain_transformers_say_the_same_of_a_marked_text(report: dict[str, Any]
     classify = transformers.pipeline("text-classification", model=str(folder), truncation=True)
     asked = {"text": "good story bad 7", "head": [0, 4], "tail": [11, 14]}
     (found,) = weitiao.load(report["artifact"]).predict([asked])
-    (said,) = classify(["@ good @ story # bad # 7"])
+    (said,) = classify(["90 good 91 story 92 bad 93 7"])
     assert said["label"] == found.value and said["score"] == pytest.approx(found.scores[found.value], abs=1e-5)
 
 

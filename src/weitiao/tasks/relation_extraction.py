@@ -13,7 +13,7 @@ from weitiao.core.contracts import Features, Metric, Source, Tokens
 from weitiao.core.registry import did_you_mean
 from weitiao.core.rows import Record, Row
 from weitiao.core.textfile import shown
-from weitiao.errors import BadRow, MissingColumn, TooLong, UnknownSetting
+from weitiao.errors import BadRow, BadValue, MissingColumn, TooLong, UnknownSetting
 from weitiao.labels.entities import Entity, Sentence, sentence_of, tagged
 from weitiao.labels.one_label import OneLabel
 from weitiao.labels.reading import MEND
@@ -128,6 +128,16 @@ class RelationExtraction(OneLabel):
         return fitted
 
     # ------------------------------------------------------------ features
+
+    def settled(self, tokens: Tokens) -> Self:
+        """Return the task. Raises BadValue where the tokenizer knows the markers so badly that head and tail look the same."""
+        ids = tokens.plain(self.markers)
+        if ids[:2] == ids[2:]:
+            raise BadValue(
+                f"task.markers: to the model's tokenizer {shown(self.markers[0])} is the same as {shown(self.markers[2])}.",
+                hint="Choose symbols or words that its vocabulary has: task.markers=[BEFORE_HEAD,BEHIND_HEAD,BEFORE_TAIL,BEHIND_TAIL].",
+            )
+        return self
 
     def encode(self, rows: Sequence[Row], tokens: Tokens) -> list[Features]:
         """Return one feature per row; of a text that is too long the tokens nearest to its entities are kept, and the others counted.
