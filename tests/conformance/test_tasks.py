@@ -26,8 +26,9 @@ TASKS: list[dict[str, Any]] = [
     {"name": "text_classification", "problem_type": "regression"},
     {"name": "text_pair"},
     {"name": "text_pair", "problem_type": "regression"},
+    {"name": "relation_extraction", "markers": ["0", "1", "2", "3"]},
 ]
-IDS = ["single label", "weighted and smoothed", "multi-label", "regression", "pairs", "regression of pairs"]
+IDS = ["single label", "weighted and smoothed", "multi-label", "regression", "pairs", "regression of pairs", "relations"]
 
 
 def record(task: dict[str, Any], text: str) -> dict[str, Any]:
@@ -35,6 +36,8 @@ def record(task: dict[str, Any], text: str) -> dict[str, Any]:
     words = text.split()
     if task["name"] == "text_pair":
         return {"sentence1": words[0], "sentence2": " ".join(words[1:])}
+    if task["name"] == "relation_extraction":
+        return {"tokens": words, "head": [0, 1], "tail": [len(words) - 1, len(words)]}
     return {"text": text}
 
 

@@ -45,9 +45,12 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     (root / "pairs.json").write_text(
         json.dumps([{"premise": t, "hypothesis": "a day", "label": label, "score": n % 7} for n, (t, label) in enumerate(sentences(60))])
     )
+    related = [{"text": t, "head": [0, t.index(" ")], "tail": [t.rindex(" ") + 1, len(t)], "label": label} for t, label in sentences(60)]
+    (root / "relations.json").write_text(json.dumps(related))
     (root / "texts.json").write_text(json.dumps([{"text": text} for text in tiny_language.texts(60)]))
     classify = {"name": "text_classification", "max_length": 32}
     pairs = {"name": "text_pair", "max_length": 32}
+    relations = {"name": "relation_extraction", "max_length": 32, "markers": ["0", "1", "2", "3"]}
     chat = {"name": "chat", "max_length": 64, "max_new_tokens": 12, "generate_rows": 2, "system": 'Say "yes", or\nno.'}
 
     def made(name: str, model: Path, data: str, task: dict[str, Any], method: Any, **columns: str) -> Path:
@@ -74,6 +77,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
         "adapter for a number of pairs": made(
             "adapter for a number of pairs", bert, "pairs.json", {**pairs, "problem_type": "regression"}, LORA, label="score"
         ),
+        "model for relations": made("model for relations", bert, "relations.json", relations, "full"),
+        "adapter for relations": made("adapter for relations", llama, "relations.json", {**relations, "markers": ["<", ">", '"', '"']}, LORA),
         "model for a number": made("model for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, "full"),
     }
 
@@ -104,6 +109,9 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
     assert "tokenizer([" in code_of(artifacts["adapter for pairs"]), "where the tokenizer has no form for pairs the card shows ours"
     number = weitiao.load(artifacts["adapter for a number of pairs"]).predict([pair])[0].value
     assert float(said["adapter for a number of pairs"]) == pytest.approx(number, abs=1e-4)
+    entities = [{"text": "The pilot flew the plane .", "head": [4, 9], "tail": [19, 24]}]
+    assert f"'label': '{weitiao.load(artifacts['model for relations']).predict(entities)[0].value}'" in said["model for relations"]
+    assert said["adapter for relations"] == weitiao.load(artifacts["adapter for relations"]).predict(entities)[0].value
     question = Turn("user", "What can you do for me?")
     for name, turns in (("model for conversations", [question]), ("adapter for conversations", [Turn("system", 'Say "yes", or\nno.'), question])):
         assert said[name] == weitiao.load(artifacts[name]).converse(turns, on_text=lambda piece: None).text
@@ -120,4 +128,4 @@ def test_an_artifact_of_a_method_that_keeps_the_whole_model_says_so(artifacts: d
     for name, folder in artifacts.items():
         opens = json.loads((folder / "report.json").read_text(encoding="utf-8"))["opens_with"]
         assert (folder / opens["folder"]).is_dir() and opens["folder"] == name.split()[0]
-        assert opens["takes"] == next((kind for kind in ("conversations", "pairs") if kind in name), "texts")
+        assert opens["takes"] == next((kind for kind in ("conversations", "pairs", "relations") if kind in name), "texts")

@@ -136,3 +136,13 @@ def test_equal_rows_have_equal_fingerprints_and_turns_are_no_rows() -> None:
     assert len({hashed(talk, row), *(hashed(*rows) for rows in others)}) == 7
     flat = [Row("1", "a"), Row("user", "x"), Row("b", "c")]  # the same words one after the other
     assert hashed(Row("1", "a", None, "", (Turn("user", "x"), Turn("None", "b"), Turn("c", "None")))) != hashed(*flat)
+
+
+def test_labels_that_only_rows_beyond_train_rows_have_are_known(tmp_path: Path) -> None:
+    rows = [{"text": f"text {n}", "label": f"class {n % 20}"} for n in range(200)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    recipe = {"model": "minilm", "data": {"name": "json", "train": str(tmp_path / "rows.json"), "train_rows": 12}, "task": "text_classification"}
+    data = inspect_rows.read(Recipe.load(recipe))
+    assert len(data.splits.train) == 12 and len(data.task.labels) == 20
+    balanced = inspect_rows.read(Recipe.load({**recipe, "task": {"name": "text_classification", "class_weights": "balanced"}})).task.class_weights
+    assert all(0.8 < weight < 1.2 for weight in balanced.values()), "a class that no drawn row has does not outweigh the others"

@@ -104,7 +104,7 @@ def tokenizer_of(folder: Path) -> Tokenizer:
 def test_texts_of_a_model_without_a_form_for_pairs_stand_on_two_lines(tmp_path: Path) -> None:
     tokens = tokenizer_of(tiny_language.build(tmp_path, "llama"))
     (feature,) = TextPair(max_length=64).encode([Row("r", "", None, parts=("the sea", "a fire"))], tokens)
-    assert tokens.decode(feature.input_ids) == "the sea\na fire" and not tokens.frame(two=True).own
+    assert tokens.decode(feature.input_ids) == "the sea\na fire" and not tokens.pair_form()["own"]
 
 
 class Letters:

@@ -19,6 +19,10 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Entities = Annotated[
+    Optional[Path],
+    typer.Option("--entities", metavar="ARTIFACT", help="An artifact that finds entities; the first one says how they are related: triples come out."),
+]
 ArtifactFolder = Annotated[Path, typer.Argument(metavar="ARTIFACT", help="A sealed folder, or the run folder that holds it.")]
 
 
@@ -59,13 +63,14 @@ def train(
 def evaluate(
     artifact: ArtifactFolder,
     file: Annotated[Optional[Path], typer.Argument(metavar="[FILE]", help="Labelled rows. Default: the proof rows of the recipe.")] = None,
+    entities: Entities = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Score an artifact, with intervals."""
     from weitiao.cli.evaluate import evaluate as command
 
-    raise typer.Exit(command(artifact, file, device, as_json))
+    raise typer.Exit(command(artifact, file, device, as_json, entities))
 
 
 @app.command()
@@ -76,6 +81,7 @@ def predict(
         typer.Argument(metavar="[FILE]", help="CSV, TSV, JSON or JSON lines; - or nothing reads texts or JSON objects, one per line, from stdin."),
     ] = None,
     out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Write here instead of stdout.")] = None,
+    entities: Entities = None,
     chat: Annotated[bool, typer.Option("--chat", help="Talk with the model, in the terminal or with one message per line of stdin.")] = False,
     system: Annotated[Optional[str], typer.Option(metavar="TEXT", help="System prompt of the conversation (--chat).")] = None,
     temperature: Annotated[Optional[float], typer.Option(min=0, max=5, help="0: the most probable token each time; above: drawn (--chat).")] = None,
@@ -86,7 +92,7 @@ def predict(
     """Predict rows of a file or of stdin, one JSON object per line; or talk with a tuned chat model."""
     from weitiao.errors import Conflict
 
-    given = {"FILE": file, "--out": out, "--json": as_json or None}
+    given = {"FILE": file, "--out": out, "--json": as_json or None, "--entities": entities}
     talk = {"--system": system, "--temperature": temperature, "--max-new-tokens": max_new_tokens}
     if wrong := [name for name, value in (given if chat else talk).items() if value is not None]:
         raise Conflict(
@@ -101,7 +107,7 @@ def predict(
         raise typer.Exit(conversation(artifact, device, system, temperature, max_new_tokens))
     from weitiao.cli.predict import predict as command
 
-    raise typer.Exit(command(artifact, file or "-", out, device, as_json))
+    raise typer.Exit(command(artifact, file or "-", out, device, as_json, entities))
 
 
 @app.command()

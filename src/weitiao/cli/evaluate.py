@@ -6,13 +6,24 @@ from pathlib import Path
 
 from weitiao.cli.output import named, print_json, stdout, table
 from weitiao.core.report import digits_of, number
+from weitiao.errors import Conflict
 
 
-def evaluate(artifact: Path, file: Path | None, device: str, as_json: bool) -> int:
-    """Score an artifact and print the table; return the exit code."""
-    from weitiao.evaluation.evaluate import evaluate as verb
+def evaluate(artifact: Path, file: Path | None, device: str, as_json: bool, entities: Path | None = None) -> int:
+    """Score an artifact and print the table; return the exit code.
 
-    found = verb(artifact, file, device=device)
+    entities: an artifact that finds entities; the triples that both give together are scored.
+    """
+    if entities is None:
+        from weitiao.evaluation.evaluate import evaluate as verb
+
+        found = verb(artifact, file, device=device)
+    else:
+        from weitiao.evaluation.triples import evaluate as of_triples
+
+        if file is None:
+            raise Conflict("evaluate: --entities needs a FILE.", hint="Name one whose rows hold texts and their `triples`.")
+        found = of_triples(artifact, entities, file, device=device)
     if as_json:
         print_json(found)
         return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from weitiao.core import files
+from weitiao.core.contracts import Source
 from weitiao.core.rows import Record, Row, with_ids
 from weitiao.errors import BadRow
 
@@ -18,12 +19,23 @@ _ANSWERED_AT_ONCE = 64
 """Rows answered before the first of them is printed: generating takes a second or so a row."""
 
 
-def predict(artifact: Path, file: str, out: Path | None, device: str, as_json: bool) -> int:
-    """Predict a file or stdin and print one JSON object per row (or one array); return the exit code."""
+def predict(artifact: Path, file: str, out: Path | None, device: str, as_json: bool, entities: Path | None = None) -> int:
+    """Predict a file or stdin and print one JSON object per row (or one array); return the exit code.
+
+    entities: an artifact that finds entities; the other says how they are related, and triples are printed.
+    """
     from weitiao.evaluation.predictor import batched, load
 
-    predictor = load(artifact, device=device)
-    rows = _stdin_rows(predictor) if file == "-" else _file_rows(predictor, file)
+    predictor: Any
+    if entities is None:
+        predictor = load(artifact, device=device)
+        reader, data = predictor.task, predictor.artifact.recipe.data
+    else:
+        from weitiao.evaluation.triples import chained
+
+        predictor = reader = chained(artifact, entities, device=device)
+        data = predictor.relations.artifact.recipe.data
+    rows = _stdin_rows(reader, data) if file == "-" else _file_rows(reader, data, file)
     size = _AT_ONCE if predictor.task.generation is None else _ANSWERED_AT_ONCE
     lines = (prediction.as_dict() for part in batched(rows, size) for prediction in predictor.rows(part))
     if out is not None:
@@ -44,20 +56,19 @@ def _print(lines: Iterator[dict[str, Any]], stream: TextIO, as_json: bool) -> No
         print(json.dumps(line, ensure_ascii=False), file=stream, flush=True)
 
 
-def _file_rows(predictor: Any, file: str) -> Iterator[Row]:
+def _file_rows(reader: Any, data: Source, file: str) -> Iterator[Row]:
     from weitiao.evaluation.evaluate import source_for
     from weitiao.inspect.rows import rows_of
 
-    rows, skipped = rows_of(predictor.task, source_for(predictor.artifact.recipe.data, file), "test", labelled=False)
+    rows, skipped = rows_of(reader, source_for(data, file), "test", labelled=False)
     if skipped.count:
         print(f"note: {skipped.count} rows were left out: {skipped.reasons[0]}.", file=sys.stderr)
     yield from rows
 
 
-def _stdin_rows(predictor: Any) -> Iterator[Row]:
+def _stdin_rows(reader: Any, data: Source) -> Iterator[Row]:
     from weitiao.evaluation.predictor import text_columns
 
-    data = predictor.artifact.recipe.data
     column = text_columns(data)[0]
 
     def records() -> Iterator[Record]:
@@ -77,4 +88,4 @@ def _stdin_rows(predictor: Any) -> Iterator[Row]:
             yield Record(values, "stdin", number)
 
     for record in with_ids(records(), lambda record: str(record.values[data.id]) if data.id and data.id in record.values else None):
-        yield predictor.task.read(record, data, labelled=False)
+        yield reader.read(record, data, labelled=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 SIGNIFICANT = 0.05
@@ -17,6 +17,9 @@ TITLES = {
     "f1": "F1",
     "macro_f1": "Macro F1",
     "micro_f1": "Micro F1",
+    "triple_f1": "F1 of triples",
+    "triple_precision": "Precision of triples",
+    "triple_recall": "Recall of triples",
     "loss": "Loss per token",
     "rouge_l": "ROUGE-L",
     "stop_rate": "Share ended by itself",
@@ -195,7 +198,7 @@ def _opened(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
 
 def _classifies(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     several = opens.get("problem_type") == "multi_label_classification"
-    text = "The {} pilot {} flew the {} plane {}.".format(*task["markers"]) if opens["takes"] == "relations" else "A text."
+    text = _marked(task) if opens["takes"] == "relations" else "A text."
     if opens["folder"] == "model" and opens["takes"] != "pairs":
         every = ", top_k=None" if several else ""
         return [
@@ -219,19 +222,26 @@ def _classifies(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _marked(task: Mapping[str, Any]) -> str:
+    """Return a text whose two entities are marked as the task marks them."""
+    opening, closing, second, end = task["markers"]
+    types = ("* person * ", "^ vehicle ^ ") if task["entity_types"] else ("", "")
+    return f"The {opening} {types[0]}pilot {closing} flew the {second} {types[1]}plane {end} ."
+
+
 def _asked(texts: str, *, token_types: bool) -> str:
     return f'inputs = tokenizer({texts}, truncation=True, return_tensors="pt", return_token_type_ids={token_types})'
 
 
 def _paired(opens: Mapping[str, Any]) -> list[str]:
     """Return the lines that turn two texts into the inputs of a model: its tokenizer's own form of a pair, or a line break between them."""
-    frame = opens["frame"]
-    if frame is None:
-        return [_asked('"A text.", "Another text."', token_types=opens["token_types"])]
-    before, between, after = ("".join(f"{token}, " for token in frame[name]) for name in ("before", "between", "after"))
+    pair = opens["pair"]
+    if pair["own"]:
+        return [_asked('"A text.", "Another text."', token_types=pair["token_types"])]
+    ids = _joined(pair["before"], "*first", pair["between"], "*second", pair["after"])
     return [
         'first, second = tokenizer(["A text.", "Another text."], add_special_tokens=False)["input_ids"]',
-        f'inputs = {{"input_ids": torch.tensor([[{before}*first, {between}*second, {after}]])}}'.replace(", ]", "]"),
+        f'inputs = {{"input_ids": torch.tensor([{ids}])}}',
     ]
 
 
@@ -263,6 +273,11 @@ def _generated(opens: Mapping[str, Any], most: int) -> list[str]:
         f'    inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens={most}, do_sample=False{ends}',
         ")",
     ]
+
+
+def _joined(*parts: str | Sequence[int]) -> str:
+    """Return a list of token ids as Python writes it; texts are names in it."""
+    return f"[{', '.join(piece for part in parts for piece in ([part] if isinstance(part, str) else map(str, part)))}]"
 
 
 def _fills(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:

@@ -66,7 +66,7 @@ def read(recipe: Recipe) -> Data:
         said.append(f"test: {len(test)} rows as given")
     elif data.test_share or "dev" not in given:
         share = data.test_share or TEST_SHARE
-        train, test = take_share(train, share, salt="test", stratum=task.stratum)
+        train, test = take_share(train, share, salt="test", stratum=task.stratum, group=task.group)
         said.append(f"test: {len(test)} rows, {share:.0%} of train, split off by a hash of the text, stratified")
         _not_empty(test, "test", share, len(given["train"]))
     dev = given.get("dev")
@@ -75,7 +75,7 @@ def read(recipe: Recipe) -> Data:
     elif selects:
         share = data.dev_share or DEV_SHARE
         of = len(train)
-        train, dev = take_share(train, share, salt="dev", stratum=task.stratum)
+        train, dev = take_share(train, share, salt="dev", stratum=task.stratum, group=task.group)
         said.append(f"dev: {len(dev)} rows, {share:.0%} of train, split off likewise")
         _not_empty(dev, "dev", share, of)
     elif data.dev_share:
@@ -89,7 +89,7 @@ def read(recipe: Recipe) -> Data:
         proof, split = dev, "dev"
         said.append("proof rows: all of dev, on which nothing is chosen")
     elif len(dev) >= FEWEST_TO_HALVE:
-        dev, proof = take_share(dev, 0.5, salt="proof", stratum=task.stratum)
+        dev, proof = take_share(dev, 0.5, salt="proof", stratum=task.stratum, group=task.group)
         split = "dev"
         said.append(f"proof rows: {len(proof)} of dev, held back from model selection")
     else:
@@ -99,6 +99,7 @@ def read(recipe: Recipe) -> Data:
     train = data.drawn(train)
     how = "" if train is distinct else f", drawn by weight from {len(distinct)}"
     if data.train_rows is not None and data.train_rows < len(train):
+        task = task.fitted(train)  # a label that only rows left out have is known, too
         train = first_by_hash(train, data.train_rows)
     said.insert(0, f"train: {len(train)} rows{how}" + ("" if len(train) == len(given["train"]) or how else f" of {len(given['train'])}"))
 

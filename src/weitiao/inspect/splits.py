@@ -7,6 +7,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 
 import numpy as np
 
@@ -18,16 +19,18 @@ _KEY = 16
 """Bytes of a hash that are held per row; two texts of 10^12 would share them with a chance of 10^-15."""
 
 
-def take_share(rows: Sequence[Row], share: float, *, salt: str, stratum: Callable[[Row], str]) -> tuple[Sequence[Row], Sequence[Row]]:
-    """Split rows into (rest, taken), about `share` of each stratum taken, by a hash of each row's text.
+def take_share(
+    rows: Sequence[Row], share: float, *, salt: str, stratum: Callable[[Row], str], group: Callable[[Row], str] = attrgetter("text")
+) -> tuple[Sequence[Row], Sequence[Row]]:
+    """Split rows into (rest, taken), about `share` of each stratum taken, by a hash of each row's group: its text.
 
-    The hash depends on the text and the salt alone, so equal texts always fall on the same side, and the
+    The hash depends on the group and the salt alone, so equal texts always fall on the same side, and the
     order of the file does not matter. A stratum of n rows gives floor or ceiling of share x n, whichever its name's
     hash says, so that many small strata together give their share too; at least one row always stays.
     """
     hashes, strata = bytearray(), defaultdict[str, array](partial(array, "I"))
     for n, row in enumerate(rows):
-        hashes += key_of(row.text, salt)
+        hashes += key_of(group(row), salt)
         strata[stratum(row)].append(n)
     keys = as_keys(hashes)
     taken = [np.empty(0, keys.dtype)]

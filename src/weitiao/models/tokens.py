@@ -128,10 +128,22 @@ class Tokenizer:
         first, last = starts[0], starts[-1]
         between = ids[first + len(own) : last] if two else []
         second = sum(kind == types[first] for kind in types[first + len(own) : last]) if two else 0
-        apart = not two or bool(between)
-        if not apart:
+        if two and not between:
             between, second = self.plain(["\n"])[0], 0
-        return Frame(tuple(ids[:first]), tuple(between), tuple(ids[last + len(own) :]), second, own=apart or not between)
+        return Frame(tuple(ids[:first]), tuple(between), tuple(ids[last + len(own) :]), second)
+
+    def pair_form(self) -> dict[str, Any]:
+        """Return how two texts are put together, as JSON, and whether the tokenizer itself does so when it is called with both."""
+        frame, word = self.frame(two=True), self.plain(["a"])[0]
+        with _quiet():
+            called = list(self.tokenizer("a", "a", verbose=False)["input_ids"])
+        return {
+            "own": called == [*frame.before, *word, *frame.between, *word, *frame.after],
+            "before": list(frame.before),
+            "between": list(frame.between),
+            "after": list(frame.after),
+            "token_types": self._token_types,
+        }
 
     def spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the ids of a rendered text, special tokens recognised and none added, and the characters of each."""

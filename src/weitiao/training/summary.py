@@ -151,8 +151,7 @@ def _opens_with(prepared: Prepared) -> dict[str, Any]:
     }
     found |= {name: task.head.config[name] for name in ("num_labels", "problem_type") if name in task.head.config}
     if task.takes == "pairs":
-        frame = prepared.tokenizer.frame(two=True)
-        found |= {"token_types": prepared.tokenizer.layout().token_types, "frame": None if frame.own else asdict(frame)}
+        found["pair"] = prepared.tokenizer.pair_form()
     if task.head.auto_class == "AutoModelForCausalLM":
         found["ends"] = sorted(prepared.tokenizer.ends)
     return found

@@ -107,6 +107,10 @@ class Task(Component):
         """Return the name of the group whose share should be the same in every split."""
         return ""
 
+    def group(self, row: Row) -> str:
+        """Return what is never divided: rows of equal groups stand on the same side of every split."""
+        return row.text
+
     # ------------------------------------------------------------ features and batches
 
     @property

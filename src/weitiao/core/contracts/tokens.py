@@ -19,8 +19,6 @@ class Frame:
     after: tuple[int, ...]
     second: int
     """How many tokens of `between` count as the first text's."""
-    own: bool = True
-    """Whether the tokenizer itself puts two texts together so; false where the line break is ours."""
 
     @property
     def size(self) -> int:
