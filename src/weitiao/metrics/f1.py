@@ -54,5 +54,15 @@ class F1(Metric):
         return np.asarray(per_class.mean(axis=-1))
 
 
+def per_class(labels: Sequence[str], counts: np.ndarray) -> list[dict[str, Any]]:
+    """Return precision, recall, F1 and n of each label. counts: (3, labels), those right, wrong and missed."""
+    table = []
+    for label, (right, wrong, missed) in zip(labels, np.asarray(counts).T.tolist(), strict=True):
+        precision, recall = (right / total if total else 0.0 for total in (right + wrong, right + missed))
+        f1 = 2 * right / (2 * right + wrong + missed) if right + wrong + missed else 0.0
+        table.append({"label": label, "n": int(right + missed), "precision": precision, "recall": recall, "f1": f1})
+    return table
+
+
 def _labels(value: Any) -> set[str]:
     return set(value) if isinstance(value, list | tuple | set | frozenset) else {value}

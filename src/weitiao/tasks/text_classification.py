@@ -289,16 +289,11 @@ class TextClassification(Task):
             return {}
         import numpy as np
 
-        from weitiao.metrics.f1 import F1
+        from weitiao.metrics.f1 import F1, per_class
 
         labels = self.labels or []
         totals = np.asarray(F1(tuple(labels)).statistics([Prediction("", value) for value in predicted], targets).sum(axis=0)).reshape(3, len(labels))
-        table = []
-        for label, (right, wrong, missed) in zip(labels, totals.T.tolist(), strict=True):
-            precision, recall = (right / total if total else 0.0 for total in (right + wrong, right + missed))
-            f1 = 2 * right / (2 * right + wrong + missed) if right + wrong + missed else 0.0
-            table.append({"label": label, "n": int(right + missed), "precision": precision, "recall": recall, "f1": f1})
-        found: dict[str, Any] = {"per_class": table}
+        found: dict[str, Any] = {"per_class": per_class(labels, totals)}
         if self.problem_type == "single_label_classification":
             index = {label: n for n, label in enumerate(labels)}
             matrix = np.zeros((len(labels), len(labels)), dtype=int)
