@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -32,21 +33,12 @@ def tokens_of(asked: Iterable[Word], tokens: Tokens) -> dict[Word, list[int]]:
     text, so that a word right behind another has to be cut out from behind some character.
     """
     distinct = list(dict.fromkeys(asked))
-    blank, leads = _blank(tokens), [""] * len(distinct)
+    blank = _blank(tokens)
+    found = dict(zip(distinct, tokens.plain([(blank if before == " " else "") + word for word, before in distinct]), strict=True))
     if not blank:
-        leads = [_lead(word) if before == "" else "" for word, before in distinct]
-    led = dict(zip("a(", tokens.plain(list("a(")), strict=True))
-    found = tokens.plain([lead + (blank if before == " " else "") + word for lead, (word, before) in zip(leads, distinct, strict=True)])
-    melted = []
-    for n, lead in enumerate(leads):
-        if lead and found[n][: len(led[lead])] == led[lead]:
-            found[n] = found[n][len(led[lead]) :]
-        elif lead:
-            melted.append(n)
-    for n, ids in zip(melted, tokens.plain([distinct[n][0] for n in melted]), strict=True):
-        found[n] = ids
+        found |= _cut_out([word for word, before in distinct if before == ""], tokens)
     unknown = [tokens.unknown_id] if tokens.unknown_id is not None else tokens.plain(["?"])[0][:1]
-    return {word: list(ids) or unknown for word, ids in zip(distinct, found, strict=True)}
+    return {word: list(ids) or unknown for word, ids in found.items()}
 
 
 def _blank(tokens: Tokens) -> str:
@@ -55,18 +47,27 @@ def _blank(tokens: Tokens) -> str:
     return " " if both != alone + alone and both == alone + behind else ""
 
 
-def _lead(word: str) -> str:
-    """Return a character that is unlikely to melt into one token with the word."""
-    return "(" if word[:1].isalnum() else "a"
+def _cut_out(glued: Sequence[str], tokens: Tokens) -> dict[Word, list[int]]:
+    """Return the ids of words right behind some character; without those that melt into a token with each of the characters tried."""
+    found: dict[Word, list[int]] = {}
+    for leads in ("(a", "-e", "/0"):  # one that a word of letters or digits seldom melts with, and one for any other
+        left = [word for word in glued if (word, "") not in found]
+        lead_of = {word: leads[not word[:1].isalnum()] for word in left}
+        alone = dict(zip(leads, tokens.plain(list(leads)), strict=True))
+        for word, ids in zip(left, tokens.plain([lead_of[word] + word for word in left]), strict=True):
+            lead = alone[lead_of[word]]
+            if ids[: len(lead)] == lead:
+                found[word, ""] = ids[len(lead) :]
+    return found
 
 
-def windows(sizes: Sequence[int], room: int, overlap: int) -> list[tuple[int, int, int]]:
-    """Return windows over words of so many tokens each: first word, the first that no window before has, and the one behind the last.
+def windows(sizes: Sequence[int], room: int, overlap: int) -> list[tuple[int, int]]:
+    """Return windows over words of so many tokens each: first word, and the one behind the last.
 
     room: tokens of a window. overlap: tokens of the window before with which each further one begins, at most. A word of more
     tokens than a window has room for fills one alone.
     """
-    found: list[tuple[int, int, int]] = []
+    found: list[tuple[int, int]] = []
     new = 0
     while new < len(sizes):
         first, used = new, min(sizes[new], room)
@@ -78,8 +79,25 @@ def windows(sizes: Sequence[int], room: int, overlap: int) -> list[tuple[int, in
         while end < len(sizes) and used + sizes[end] <= room:
             used += sizes[end]
             end += 1
-        found.append((first, new, end))
+        found.append((first, end))
         new = end
+    return found
+
+
+def deciding(spans: Sequence[tuple[int, int]], words: int) -> np.ndarray:
+    """Return for each word of a sentence which window decides it, (words,); -1 where none holds it.
+
+    It is the window with most words on the side of the word where it has fewer, an end of the sentence being as good as any
+    number of words; of equals the first.
+    """
+    found, most = np.full(words, -1), np.full(words, -1.0)
+    for number, (first, end) in enumerate(spans):
+        place = np.arange(first, end)
+        left = place - first if first > 0 else np.full(len(place), np.inf)
+        right = end - 1 - place if end < words else np.full(len(place), np.inf)
+        better = place[np.minimum(left, right) > most[first:end]]
+        found[better] = number
+        most[better] = np.minimum(left, right)[better - first]
     return found
 
 
@@ -87,32 +105,26 @@ def per_word(values: Sequence[Any], features: Sequence[Features], rows: Sequence
     """Return what was said about each word of all rows, (words, k); whether anything was; and where each row's words begin, with the end of the last.
 
     values: for each feature what was said about its tokens, (tokens, k); `places` tells the word that each begins, or -1. A word
-    that stands in several windows is decided by the one in which it has most words on the side where it has fewer; an end of
-    the sentence is as good as any number of words.
+    that stands in several windows is said what the one that decides it says.
     """
     starts = np.concatenate([[0], np.cumsum([len(row.parts) for row in rows])]).astype(int)
-    numbers = {row.id: n for n, row in enumerate(rows)}
-    standing, tokens, contexts = [], [], []
+    windows_of = defaultdict[str, list[tuple[np.ndarray, np.ndarray]]](list)
     at = 0
     for feature in features:
         places = np.asarray(feature.places)
-        positions = np.flatnonzero(places >= 0)
-        row = numbers[feature.row]
-        own = places[positions]
-        if len(own):
-            left = np.full(len(own), np.inf) if own[0] == 0 else own - own[0]
-            right = np.full(len(own), np.inf) if starts[row] + own[-1] + 1 == starts[row + 1] else own[-1] - own
-            standing.append(starts[row] + own)
-            tokens.append(at + positions)
-            contexts.append(np.minimum(left, right))
+        begins = np.flatnonzero(places >= 0)
+        if len(begins):
+            windows_of[feature.row].append((places[begins], at + begins))
         at += len(feature)
-    width = values[0].shape[-1] if len(values) else 0
-    found, said = np.zeros((int(starts[-1]), width), dtype=np.float32), np.zeros(int(starts[-1]), dtype=bool)
-    if standing:
-        word, token = np.concatenate(standing), np.concatenate(tokens)
-        order = np.lexsort((-token, np.concatenate(contexts), word))  # of several the last is kept: the best, and of equals the first
-        last = np.append(word[order][1:] != word[order][:-1], True)
-        chosen = order[last]
-        found[word[chosen]] = np.concatenate([np.asarray(value, dtype=np.float32) for value in values])[token[chosen]]
-        said[word[chosen]] = True
+    token = np.full(int(starts[-1]), -1)
+    for row, start in zip(rows, starts.tolist(), strict=False):
+        held = windows_of[row.id]
+        decided = deciding([(int(own[0]), int(own[-1]) + 1) for own, _ in held], len(row.parts)) if len(held) > 1 else None
+        for number, (own, begins) in enumerate(held):
+            mine = slice(None) if decided is None else decided[own] == number
+            token[start + own[mine]] = begins[mine]
+    said = token >= 0
+    found = np.zeros((len(token), values[0].shape[-1] if len(values) else 0), dtype=np.float32)
+    if said.any():
+        found[said] = np.concatenate([np.asarray(value, dtype=np.float32) for value in values])[token[said]]
     return found, said, starts

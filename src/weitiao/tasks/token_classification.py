@@ -38,8 +38,8 @@ class TokenClassification(Task):
     max_length: int = Field(default=256, ge=4)
     """Tokens of a window, special tokens included. Longer sentences are read in several windows: nothing is cut."""
     overlap: NonNegativeInt | None = None
-    """Tokens of the window before with which each further window of a sentence begins, at most half of it: context that is not
-    learnt again. Default: a quarter of max_length."""
+    """Tokens of the window before with which each further window of a sentence begins, at most half of it. A word in two windows
+    is learnt and decided in the one that shows more around it. Default: a quarter of max_length."""
     class_weights: dict[str, PositiveFloat] | None = None
     """Weight of a type of entities (or of O, or of one tag) in the loss; 1 for those not named."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -58,7 +58,10 @@ class TokenClassification(Task):
 
     def read(self, record: Record, data: Source, *, labelled: bool) -> Row:
         """Return the words of a sentence and their tags as they are written. Raises MissingColumn, or BadRow naming file, line and field."""
-        return annotated.sentence(record, data, labelled=labelled)
+        row = annotated.sentence(record, data, labelled=labelled)
+        if labelled and self.scheme not in (None, PLAIN):
+            self.check([row], "")
+        return row
 
     def stratum(self, row: Row) -> str:
         """Return the types of the entities in a sentence: their share is kept the same in every split. Plain tags are not stratified."""
@@ -110,9 +113,10 @@ class TokenClassification(Task):
         if self.scheme == PLAIN or None not in map(tagging.letter_of, {tag for row in rows for tag in row.target}):
             return
         row, n = next((row, n) for row in rows for n, tag in enumerate(row.target) if tagging.letter_of(tag) is None)
+        of = f" of the {split} row" if split else ""
         raise BadRow(
-            f"{row.place}: word {n + 1} ({shown(row.parts[n])}) of the {split} row has the tag {shown(row.target[n])}, expected O or a tag such as B-PER.",
-            hint="Mend the tag; tags that mark no entities, such as parts of speech, are read with task.scheme=plain.",
+            f"{row.place}: word {n + 1}{of} ({shown(row.parts[n])}) has the tag {shown(row.target[n])}, expected O or a tag such as B-PER.",
+            hint="Mend the tag, or set task.scheme and data.bad_rows=skip to leave such rows out; tags that mark no entities need task.scheme=plain.",
         )
 
     def remarks(self, rows: Sequence[Row], split: str) -> Iterator[str]:
@@ -133,10 +137,10 @@ class TokenClassification(Task):
                 f"{split}: {are} not allowed by {str(self.scheme).upper()} where they stand, the first at {first}. They are read as conlleval and seqeval do: "
                 "what does not go on with an entity begins one."
             )
-        what = "words have the tag" if self.scheme == PLAIN else "entities are of the type"
+        what = "tag" if self.scheme == PLAIN else "type"
         for kind, found in sorted(unseen.items()):
             close = did_you_mean(kind, known)
-            yield f"{split}: {len(found):,} {what} '{kind}', which no training row has: they count as missed, the first at {found[0]}.{close}"
+            yield f"{split}: no training row has the {what} '{kind}' ({len(found):,} here, the first at {found[0]}): it can only be missed.{close}"
 
     # ------------------------------------------------------------ features and batches
 
@@ -161,7 +165,9 @@ class TokenClassification(Task):
         for row, own in zip(rows, spelled, strict=True):
             pieces = [ids_of[word] for word in own]
             tags = [IGNORED] * len(own) if row.target is None else [index.get(tag, IGNORED) for tag in self._learnt(row)]
-            for first, new, end in subwords.windows([len(piece) for piece in pieces], room, overlap):
+            spans = subwords.windows([len(piece) for piece in pieces], room, overlap)
+            decided = subwords.deciding(spans, len(own)).tolist()
+            for number, (first, end) in enumerate(spans):
                 ids, targets, places = list(frame.before), [IGNORED] * len(frame.before), [-1] * len(frame.before)
                 cut = 0
                 for n in range(first, end):
@@ -169,7 +175,7 @@ class TokenClassification(Task):
                     rest = len(piece) - 1
                     cut += len(pieces[n]) - len(piece)
                     ids += piece
-                    targets += [tags[n] if n >= new else IGNORED, *[IGNORED] * rest]
+                    targets += [tags[n] if decided[n] == number else IGNORED, *[IGNORED] * rest]
                     places += [n, *[-1] * rest]
                 ids += frame.after
                 targets += [IGNORED] * len(frame.after)
