@@ -169,7 +169,7 @@ def test_jumps_and_types_that_training_lacks_are_counted_and_shown() -> None:
     task = fitted(row("a b c", "B-PER I-PER O"), row("a b c", "B-LOC O B-PER", "s"))
     assert list(task.remarks([row("a b", "B-PER I-PER")], "train")) == []
     odd, unseen = task.remarks([row("x y z", "O I-PER I-LOC", "4"), row("p q", "B-LOCC O", "5"), row("p q", "I-PER B-LOCC", "6")], "dev")
-    assert odd.startswith("dev: 3 tags are not allowed by IOB2 where they stand, the first at a.json:4, word 2 (y, I-PER). They are read as conlleval")
+    assert odd.startswith("dev: 3 tags are out of place in IOB2, the first at a.json:4, word 2 (y, I-PER). They are read as conlleval")
     assert unseen == "dev: no training row has the type 'LOCC' (2 here, the first at a.json:5): it can only be missed. Did you mean 'LOC'?"
     plain = fitted(row("a b", "DT NN"))
     (unseen,) = plain.remarks([row("a b", "DT VB")], "test")

@@ -46,7 +46,7 @@ def sentences(count: int) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("rows") / "rows.json"
-    path.write_text(json.dumps(sentences(120)))
+    path.write_text(json.dumps(sentences(400)))
     return path
 
 
@@ -133,8 +133,8 @@ def trained(folder_of: Callable[[str], Path], file: Path, tmp_path_factory: pyte
     """The report of a run that learns the task, with a test row of odd tags and a type that no training row has."""
     root = tmp_path_factory.mktemp("run")
     odd = {"tokens": ["the", "good", "film", "was", "cold"], "tags": ["O", "I-FINE", "O", "B-ODD", "B-POOR"]}
-    (root / "test.json").write_text(json.dumps([*sentences(180)[120:], odd]))
-    settings = recipe(folder_of("deberta"), file, train={"steps": 120, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu"})
+    (root / "test.json").write_text(json.dumps([*sentences(460)[400:], odd]))
+    settings = recipe(folder_of("gemma3"), file, train={"steps": 150, "batch_size": 16, "learning_rate": 5e-3, "dtype": "fp32", "device": "cpu"})
     settings["data"]["test"] = str(root / "test.json")
     return weitiao.train(**settings, out=root / "run")
 
@@ -150,7 +150,7 @@ def test_a_run_proves_entities_against_honest_baselines(trained: dict[str, Any])
 
 def test_what_is_odd_about_the_rows_is_in_the_report(trained: dict[str, Any]) -> None:
     notes = " ".join(trained["notes"])
-    assert "test: 1 tag is not allowed by IOB2 where they stand" not in notes and "test: 1 tag is not allowed by IOB2" in notes
+    assert "test: 1 tag is out of place in IOB2" in notes and "train:" not in notes
     assert "word 2 (good, I-FINE)" in notes and "no training row has the type 'ODD'" in notes
 
 
@@ -166,15 +166,15 @@ def test_rows_of_the_report_are_written_as_people_read_entities(trained: dict[st
 
 def test_a_plain_text_is_tagged_where_its_words_stand(trained: dict[str, Any], cli: Callable[..., Any], tmp_path: Path) -> None:
     predictor = weitiao.load(trained["artifact"])
-    text = "12 the warm bright, day  dull"
+    text = "12 the warm bright, film  was"
     (found,) = predictor.predict(text)
     assert found.value and all(text[entity["start_char"] : entity["end_char"]] == entity["text"] for entity in found.value)
     assert {"type": "FINE", "text": "warm bright"}.items() <= found.value[0].items()
-    tokens, words = predictor.predict([{"tokens": ["the", "warm", "day"]}, {"words": ["the", "warm", "day"]}])
+    tokens, words = predictor.predict([{"tokens": ["12", "the", "warm", "film"]}, {"words": ["12", "the", "warm", "film"]}])
     assert tokens.value == words.value and [entity["text"] for entity in tokens.value] == ["warm"]
-    answer = cli("predict", trained["artifact"], "-", stdin="the warm day\n")
+    answer = cli("predict", trained["artifact"], "-", stdin="12 the warm film\n")
     assert answer.code == 0 and json.loads(answer.out)["prediction"] == tokens.value
-    (tmp_path / "new.json").write_text(json.dumps([{"tokens": ["the", "warm", "day"], "tags": ["O", "B-FINE", "O"]}]))
+    (tmp_path / "new.json").write_text(json.dumps([{"tokens": ["12", "the", "warm", "film"], "tags": ["O", "O", "B-FINE", "O"]}]))
     assert json.loads(cli("predict", trained["artifact"], tmp_path / "new.json").out)["prediction"] == tokens.value
     assert cli("evaluate", trained["artifact"], tmp_path / "new.json", "--json").json()["metrics"]["f1"]["value"] == 1.0
 
@@ -202,7 +202,7 @@ def test_plain_tags_are_trained_and_scored_by_word(folder_of: Callable[[str], Pa
         prepare(Recipe.load({**settings, "evaluate": {"best": "f1"}}))
     report = weitiao.train(**settings, out=tmp_path / "run")
     assert report["main_metric"] == "accuracy" and {entry["label"] for entry in report["per_class"]} == {"NUM", "JJ", "NN"}
-    assert report["baselines"]["frequent_tag"]["accuracy"]["value"] > 0.9
+    assert report["baselines"]["frequent_tag"]["accuracy"]["value"] > 0.8
 
 
 def test_an_encoder_decoder_without_such_a_head_is_refused(folder_of: Callable[[str], Path], file: Path) -> None:

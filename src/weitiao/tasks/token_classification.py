@@ -134,7 +134,7 @@ class TokenClassification(Task):
         if odd:
             are = "1 tag is" if odd == 1 else f"{odd:,} tags are"
             yield (
-                f"{split}: {are} not allowed by {str(self.scheme).upper()} where they stand, the first at {first}. They are read as conlleval and seqeval do: "
+                f"{split}: {are} out of place in {str(self.scheme).upper()}, the first at {first}. They are read as conlleval and seqeval do: "
                 "what does not go on with an entity begins one."
             )
         what = "tag" if self.scheme == PLAIN else "type"
