@@ -15,10 +15,13 @@ import pytest
 import tiny_language
 import weitiao
 from tiny import build_tiny, sentences, write_csv
-from weitiao.core.rows import Turn
+from weitiao.core.rows import Record, Turn
+from weitiao.evaluation.predict import outputs
 
 TRAIN = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": "cpu"}
 LORA = {"name": "lora", "r": 2}
+WORDS_OF_THE_CARD, WORDS = "Ada Lovelace was born in London.", "the good film was dull"
+"""A sentence of the card, and one of words that the tiny models know."""
 RUN_ALL = """
 import contextlib, io, json, os, sys
 said = {}
@@ -48,6 +51,11 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     related = [{"text": t, "head": [0, t.index(" ")], "tail": [t.rindex(" ") + 1, len(t)], "label": label} for t, label in sentences(60)]
     (root / "relations.json").write_text(json.dumps(related))
     (root / "texts.json").write_text(json.dumps([{"text": text} for text in tiny_language.texts(60)]))
+    (root / "entities.json").write_text(
+        json.dumps([{"tokens": text.split(), "tags": ["B-X", "I-X", *["O"] * (len(text.split()) - 2)]} for text, _ in sentences(60)])
+    )
+    tag = {"name": "token_classification", "max_length": 32}
+    gemma = build_tiny(root / "gemma", "gemma3")
     classify = {"name": "text_classification", "max_length": 32}
     pairs = {"name": "text_pair", "max_length": 32}
     relations = {"name": "relation_extraction", "max_length": 32, "markers": ["0", "1", "2", "3"]}
@@ -71,6 +79,10 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
             "adapter for several labels", bert, "several.csv", {**classify, "problem_type": "multi_label_classification", "threshold": 0.3}, LORA
         ),
         "model for several labels": made("model for several labels", bert, "several.csv", {**classify, "problem_type": "multi_label_classification"}, "full"),
+        "model for words": made("model for words", bert, "entities.json", tag, "full"),
+        "adapter for words": made("adapter for words", llama, "entities.json", tag, LORA),
+        "model for words without a head of its own": made("model for words without a head of its own", gemma, "entities.json", tag, "full"),
+        "adapter for words without a head of its own": made("adapter for words without a head of its own", gemma, "entities.json", tag, LORA),
         "adapter for a number": made("adapter for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, LORA),
         "model for pairs": made("model for pairs", bert, "pairs.json", pairs, "full"),
         "adapter for pairs": made("adapter for pairs", llama, "pairs.json", pairs, LORA),
@@ -83,13 +95,22 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     }
 
 
+def best_tags(artifact: Path) -> list[str]:
+    """Return the most probable tag of each word of WORDS, whatever stands beside it."""
+    predictor = weitiao.load(artifact)
+    row = predictor.task.read(Record({"tokens": WORDS.split()}, "card", None, "row"), predictor.artifact.recipe.data, labelled=False)
+    (features,) = predictor.task.encode([row], predictor.tokenizer)
+    said = outputs(predictor.model, predictor.task, [features], layout=predictor.tokenizer.layout(), strategy=predictor.strategy, batch_size=1).values[0]
+    return [predictor.task.labels[best] for best, place in zip(said.argmax(-1).tolist(), features.places, strict=True) if place >= 0]
+
+
 def code_of(artifact: Path) -> str:
     (block,) = [block for block in documents.blocks((artifact / "README.md").read_text(encoding="utf-8")) if block.language == "python"]
     return block.text
 
 
 def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(artifacts: dict[str, Path]) -> None:
-    asked = {name: (str(folder), code_of(folder)) for name, folder in artifacts.items()}
+    asked = {name: (str(folder), code_of(folder).replace(WORDS_OF_THE_CARD, WORDS)) for name, folder in artifacts.items()}
     done = subprocess.run([sys.executable, "-c", RUN_ALL], check=False, input=json.dumps(asked), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     said = json.loads(done.stdout)
@@ -112,6 +133,9 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
     entities = [{"text": "The pilot flew the plane .", "head": [4, 9], "tail": [19, 24]}]
     assert f"'label': '{weitiao.load(artifacts['model for relations']).predict(entities)[0].value}'" in said["model for relations"]
     assert said["adapter for relations"] == weitiao.load(artifacts["adapter for relations"]).predict(entities)[0].value
+    for name in artifacts:
+        if "words" in name and name != "model for words":  # that one groups tags into entities, by rules of the library's own
+            assert [line.split()[1] for line in said[name].splitlines()] == best_tags(artifacts[name])
     question = Turn("user", "What can you do for me?")
     for name, turns in (("model for conversations", [question]), ("adapter for conversations", [Turn("system", 'Say "yes", or\nno.'), question])):
         assert said[name] == weitiao.load(artifacts[name]).converse(turns, on_text=lambda piece: None).text

@@ -58,7 +58,7 @@ def rows(recipe: str, limit: int, as_json: bool) -> int:
 
 def _entries(row: Row, windows: Sequence[Features], prepared: Prepared) -> Iterator[dict[str, Any]]:
     """Yield one entry per window of a row, or one that says why there is none."""
-    target = list(row.target) if isinstance(row.target, tuple) else row.target
+    target = prepared.recipe.task.wanted(row)
     for number, item in enumerate(windows, 1):
         learnt = prepared.recipe.task.trained_tokens(item)
         pieces = zip(item.input_ids, _pieces(item.input_ids, prepared.tokenizer), learnt, strict=True)

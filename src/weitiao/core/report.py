@@ -40,6 +40,7 @@ BEFORE = {
     "model": "the model as it came",
     "head_only": "a linear head on the untouched model",
     "majority": "the same answer for every row",
+    "frequent_tag": "the tag that each word has most often in training",
 }
 """What a report's `before_is` and its baselines mean; a task may name others, which say what they are."""
 
@@ -168,7 +169,8 @@ def snippet(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     opens: `opens_with` of a report. task: the settings of the task.
     """
     ways = {
-        "AutoModelForSequenceClassification": _classifies,
+        "AutoModelForSequenceClassification": _tags if task["name"] == "token_classification" else _classifies,
+        "AutoModelForTokenClassification": _tags,
         "AutoModelForCausalLM": _answers if opens["takes"] == "conversations" else _continues,
         "AutoModelForMaskedLM": _fills,
     }
@@ -242,6 +244,35 @@ def _paired(opens: Mapping[str, Any]) -> list[str]:
     return [
         'first, second = tokenizer(["A text.", "Another text."], add_special_tokens=False)["input_ids"]',
         f'inputs = {{"input_ids": torch.tensor([{ids}])}}',
+    ]
+
+
+def _tags(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    if opens["folder"] == "model" and opens["auto_class"] == "AutoModelForTokenClassification":
+        whole = "" if task["scheme"] == "plain" else ', aggregation_strategy="first"'
+        return [
+            "from transformers import pipeline",
+            "",
+            f'tag = pipeline("token-classification", model="model"{whole})  # this folder\'s `model/`',
+            'for found in tag("Ada Lovelace was born in London."):',
+            '    print(found["word"], found.get("entity_group") or found["entity"], round(float(found["score"]), 3))',
+        ]
+    inside = "model.eval()" if opens["folder"] == "model" else "model.eval().get_base_model()"
+    asked = ["    logits = model.eval()(**inputs).logits[0]"]
+    if opens["auto_class"] == "AutoModelForSequenceClassification":
+        asked = [
+            f"    classifier = {inside}  # its architecture has no head for words: the one for texts is asked at every token",
+            "    logits = classifier.score(classifier.base_model(**inputs).last_hidden_state)[0]",
+        ]
+    return [
+        "import torch",
+        *_opened(opens, task),
+        f"labels = {json.dumps(task['labels'], ensure_ascii=False)}",
+        'inputs = tokenizer("Ada Lovelace was born in London.", return_tensors="pt", return_token_type_ids=False)',
+        "with torch.inference_mode():",
+        *asked,
+        'for token, best in zip(tokenizer.convert_ids_to_tokens(inputs["input_ids"][0]), logits.argmax(-1).tolist()):',
+        "    print(token, labels[best])  # the first token of a word has learnt the tag of the word",
     ]
 
 

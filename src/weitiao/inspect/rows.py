@@ -106,9 +106,14 @@ def read(recipe: Recipe) -> Data:
     fitted = task.fitted(train)
     for name, rows in (("dev", dev), (split, proof)):
         fitted.check(rows, name)
+    best, known = recipe.evaluate.best, ["loss", *(metric.name for metric in fitted.metrics())]
+    if isinstance(best, str) and best not in known:  # the recipe alone cannot tell what the rows are like
+        raise BadValue(f"evaluate.best: rows like these have no metric '{best}'.", hint=f"Known: {', '.join(known)}, or false.")
+    looked_at = {"train": train, "dev": dev, **({} if same else {split if split == "test" else "proof": proof})}
+    remarks = [remark for name, rows in looked_at.items() for remark in fitted.remarks(rows, name)]
     splits = Splits(train, dev, test or [], "; ".join(said), skipped)
     hashed = _hashed({"train": train, "dev": dev, "test": test or [], "proof": proof})
-    notes = tuple(_notes(hashed, proof, split, skipped))
+    notes = (*_notes(hashed, proof, split, skipped), *remarks)
     return Data(fitted, splits, proof, split, same, notes, hashed.whole, hashed.splits)
 
 

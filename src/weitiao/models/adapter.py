@@ -24,7 +24,8 @@ FOLDER = "adapter"
 """Name of the folder inside an artifact."""
 ALL_LINEAR = "all-linear"
 _WRAPPER = "_weitiao_peft"
-_TASKS = {"AutoModelForCausalLM": "CAUSAL_LM", "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM", "AutoModelForSequenceClassification": "SEQ_CLS"}
+_CLASSIFIERS = {"ForSequenceClassification": "SEQ_CLS", "ForTokenClassification": "TOKEN_CLS"}
+"""Ending of a class with a head that its checkpoint may lack -> PEFT's name for the task."""
 
 
 def lora(model: Module, *, targets: str | Sequence[str], modules_to_save: Sequence[str] | None, **settings: Any) -> Module:
@@ -140,17 +141,18 @@ def _configuration(place: str) -> Any:
 
 def _task_type(model: Module) -> str | None:
     name = type(model).__name__
-    if name.endswith("ForSequenceClassification"):
-        return _TASKS["AutoModelForSequenceClassification"]
     config: Any = model.config
+    for ending, task in _CLASSIFIERS.items():
+        if name.endswith(ending):
+            return task
     if config.is_encoder_decoder:
-        return _TASKS["AutoModelForSeq2SeqLM"]
-    return _TASKS["AutoModelForCausalLM"] if name.endswith(("ForCausalLM", "LMHeadModel")) else None
+        return "SEQ_2_SEQ_LM"
+    return "CAUSAL_LM" if name.endswith(("ForCausalLM", "LMHeadModel")) else None
 
 
 def _new_modules(model: Module) -> list[str]:
     """Return the modules of a classifier that its checkpoint may lack: they train whole and are saved with the adapter."""
-    if _task_type(model) != _TASKS["AutoModelForSequenceClassification"]:
+    if _task_type(model) not in _CLASSIFIERS.values():
         return []
     body = str(model.base_model_prefix)
     above = [name for name, module in model.named_children() if name != body and any(True for _ in module.parameters())]

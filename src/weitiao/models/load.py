@@ -118,7 +118,8 @@ def _redraw_head(model: Module, config: Any, head: Head, base: str, seed: int) -
 
 def auto_class(head: Head, config: Any) -> str:
     """Return the name of the Auto class that gives a configuration's architecture the head, or what serves instead of it."""
-    if head.instead is not None and type(config) not in getattr(transformers, head.auto_class)._model_mapping:
+    own = type(config) in getattr(transformers, head.auto_class)._model_mapping
+    if head.instead is not None and not own and not getattr(config, "is_encoder_decoder", False):  # those pool what their decoder says
         return head.instead
     return head.auto_class
 

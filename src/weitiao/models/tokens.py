@@ -49,6 +49,7 @@ class Tokenizer:
         self.begin_id: int | None = first if first == self.tokenizer.bos_token_id else None
         self.end_id: int | None = self.tokenizer.eos_token_id
         self.mask_id: int | None = self.tokenizer.mask_token_id
+        self.unknown_id: int | None = self.tokenizer.unk_token_id
         self.special_ids = frozenset(self.tokenizer.all_special_ids) | frozenset(
             id for id, token in getattr(self.tokenizer, "added_tokens_decoder", {}).items() if token.special
         )

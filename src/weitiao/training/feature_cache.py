@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from weitiao.core import entries, environment, files, fingerprint
+from weitiao.core import entries, environment, files, fingerprint, tagging, words
 from weitiao.core.contracts import Task
 from weitiao.core.version import __version__
-from weitiao.models import dialogue, templates, tokens
+from weitiao.models import dialogue, subwords, templates, tokens
 from weitiao.training import features
 from weitiao.training.features import Builder, FeatureTable
 
@@ -91,7 +91,7 @@ def _found(entry: Path, *, check: bool = True) -> FeatureTable | None:
 
 def _code(kind: type) -> list[str] | None:
     """Return hashes of the files that say how rows become features; None where a class of the task comes from no file."""
-    paths = {Path(module.__file__ or "") for module in (dialogue, templates, tokens, features)}
+    paths = {Path(module.__file__ or "") for module in (dialogue, templates, tokens, subwords, words, tagging, features)}
     for part in kind.__mro__:
         module = sys.modules.get(part.__module__)
         if part.__module__ == "builtins" or part.__module__.partition(".")[0] in ("pydantic", "abc"):

@@ -316,7 +316,6 @@ class _Run:
         peak = memory.peak_gb(self.strategy.device)  # before bootstraps and plots, which are not training
         self.tell(Phase("measuring after"))
         said, after = self.judge.proof(self.model)
-        targets = [row.target for row in data.proof]
         summary = summarise(
             self.asked,
             self.prepared,
@@ -330,9 +329,9 @@ class _Run:
             began=self.began,
         )
         self.tell(Phase("sealing the artifact and writing the report"))
-        plain = [list(t) if isinstance(t, tuple) else t for t in targets]
-        write_predictions(self.folder.predictions / "before.jsonl", before, plain)
-        write_predictions(self.folder.predictions / "after.jsonl", after, plain)
+        wanted = [self.recipe.task.wanted(row) for row in data.proof]
+        write_predictions(self.folder.predictions / "before.jsonl", before, wanted)
+        write_predictions(self.folder.predictions / "after.jsonl", after, wanted)
         few = self.encoded.proof[:CHECKED_ROWS]
         summary = seal(
             self.folder.artifact,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -103,6 +103,10 @@ class Task(Component):
         """Raise BadRow where rows of dev or test hold a target that the fitted task does not know."""
         return None
 
+    def remarks(self, rows: Sequence[Row], split: str) -> Iterator[str]:
+        """Yield sentences for the report on what is odd about the rows of a split, though they can be used. Only a fitted task knows."""
+        yield from ()
+
     def stratum(self, row: Row) -> str:
         """Return the name of the group whose share should be the same in every split."""
         return ""
@@ -201,6 +205,10 @@ class Task(Component):
     def probe(self, states: Sequence[numpy.ndarray], features: Sequence[Features], unseen: Sequence[numpy.ndarray], *, seed: int) -> Any:
         """Fit a linear head on what `probed` gave for features, and return what it says for `unseen`, as `decode` takes it."""
         raise NotImplementedError(f"{self.name} has no linear head")
+
+    def wanted(self, row: Row) -> Any:
+        """Return the target as a prediction would say it, in plain values of JSON."""
+        return list(row.target) if isinstance(row.target, tuple) else row.target
 
     def closeness(self, prediction: Prediction, row: Row) -> float:
         """Return how good a prediction is: 1 for a right one, less for one that is further off."""

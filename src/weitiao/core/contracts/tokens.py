@@ -35,6 +35,8 @@ class Tokens(Protocol):
     end_id: int | None
     """The token that ends a text; None where there is none."""
     mask_id: int | None
+    unknown_id: int | None
+    """The token for what the vocabulary cannot spell; None where it can spell everything."""
     special_ids: frozenset[int]
     vocabulary: int
     """Ids there are."""

@@ -29,7 +29,12 @@ DRAWN_UP_TO = 3
 """Metrics up to which all are drawn; beyond, the main one is, and the others unfold."""
 
 _BEFORES = {"model": "Before", "head_only": "Before, linear head"}
-_BASELINES = {"majority": "Always the same answer", "mean": "Always the mean", "head_only": "Frozen body, linear head"}
+_BASELINES = {
+    "majority": "Always the same answer",
+    "mean": "Always the mean",
+    "head_only": "Frozen body, linear head",
+    "frequent_tag": "Usual tag of each word",
+}
 _DIRECTIONS: dict[Any, str] = {True: "higher is better", False: "lower is better"}
 _VERDICTS = {"better": ("better", "Better"), "worse": ("worse", "Worse"), "not proven": ("unproven", "Not proven")}
 
@@ -340,6 +345,9 @@ def _answer(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, list | tuple):
+        entities = [words.mapping(item) for item in value]
+        if value and all("type" in entity and "text" in entity for entity in entities):
+            return "; ".join(f"{words.text_of(entity['text'])} {words.text_of(entity['type'])}" for entity in entities)
         return ", ".join(map(words.text_of, value)) or "(none)"
     if isinstance(value, float):
         return f"{value:.4g}".replace("-", "−")
