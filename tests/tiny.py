@@ -27,6 +27,21 @@ def sentences(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
     return pairs
 
 
+def questions(count: int, *, seed: int = 0, answerable: float = 1.0, longest: int = 12) -> list[dict[str, Any]]:
+    """Return question answering records that a tiny model can learn: the good word of a context, or the bad one; some have none."""
+    rng = random.Random(seed)
+    records = []
+    for n in range(count):
+        asked, telling, other = ("which is warm", GOOD, BAD) if n % 2 else ("which is cold", BAD, GOOD)
+        words = [*rng.choices(FILLER, k=rng.randint(3, longest)), rng.choice(other)]
+        answer = rng.choice([word for word in telling if word not in ("warm", "cold")]) if rng.random() < answerable else None
+        words.insert(rng.randrange(len(words)), answer or "story")
+        context = " ".join(words) + f" {n}"
+        found = [] if answer is None else [{"text": answer, "answer_start": f" {context} ".index(f" {answer} ")}]
+        records.append({"id": f"q{n}", "question": asked, "context": context, "answers": found})
+    return records
+
+
 def write_csv(path: Path, pairs: list[tuple[str, str]], header: str = "text,label") -> Path:
     path.write_text("\n".join([header, *(f"{text},{label}" for text, label in pairs)]) + "\n", encoding="utf-8")
     return path
@@ -42,7 +57,9 @@ def build_tiny(folder: Path, family: str) -> Path:
     words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(dict.fromkeys(vocabulary))}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     if family not in ("llama", "gemma3"):
-        words.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+        words.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=64
     )

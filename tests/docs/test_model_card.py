@@ -14,7 +14,7 @@ import pytest
 
 import tiny_language
 import weitiao
-from tiny import build_tiny, sentences, write_csv
+from tiny import build_tiny, questions, sentences, write_csv
 from weitiao.core.rows import Turn
 
 TRAIN = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": "cpu"}
@@ -43,6 +43,9 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     write_csv(root / "numbers.csv", [(text, f"{n % 7}.5") for n, (text, _) in enumerate(sentences(60))])
     (root / "chat.json").write_text(json.dumps(tiny_language.dialogues(40)))
     (root / "texts.json").write_text(json.dumps([{"text": text} for text in tiny_language.texts(60)]))
+    (root / "questions.json").write_text(json.dumps(questions(120)))
+    (root / "unanswered.json").write_text(json.dumps(questions(120, answerable=0.6)))
+    answer = {"name": "question_answering", "max_length": 64, "max_answer_tokens": 4}
     classify = {"name": "text_classification", "max_length": 32}
     chat = {"name": "chat", "max_length": 64, "max_new_tokens": 12, "generate_rows": 2, "system": 'Say "yes", or\nno.'}
 
@@ -64,6 +67,10 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
             "adapter for several labels", bert, "several.csv", {**classify, "problem_type": "multi_label_classification", "threshold": 0.3}, LORA
         ),
         "model for several labels": made("model for several labels", bert, "several.csv", {**classify, "problem_type": "multi_label_classification"}, "full"),
+        "model for answers": made("model for answers", bert, "questions.json", answer, "full"),
+        "adapter for answers": made("adapter for answers", bert, "questions.json", answer, LORA),
+        "model for answers of a decoder": made("model for answers of a decoder", llama, "unanswered.json", answer, "full"),
+        "adapter for answers of a decoder": made("adapter for answers of a decoder", llama, "questions.json", answer, LORA),
         "adapter for a number": made("adapter for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, LORA),
         "model for a number": made("model for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, "full"),
     }
@@ -89,6 +96,9 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
     assert said["adapter for several labels"] == str(own("adapter for several labels"))
     assert float(said["adapter for a number"]) == pytest.approx(own("adapter for a number"), abs=1e-4)
     assert str(own("model for a number"))[:6] in said["model for a number"]
+    asked_about = {"question": "Who wrote the first program?", "context": "The first program was written by Ada Lovelace in 1843."}
+    for name in (name for name in artifacts if "for answers" in name):
+        assert said[name] == (weitiao.load(artifacts[name]).predict([asked_about])[0].value or "(no answer)")
     question = Turn("user", "What can you do for me?")
     for name, turns in (("model for conversations", [question]), ("adapter for conversations", [Turn("system", 'Say "yes", or\nno.'), question])):
         assert said[name] == weitiao.load(artifacts[name]).converse(turns, on_text=lambda piece: None).text

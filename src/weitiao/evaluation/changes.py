@@ -31,8 +31,8 @@ def changes(task: Task, rows: Sequence[Row], before: Sequence[Prediction], after
             "worse": len(worse),
             "unchanged": len(same),
             "generated": sum(map(_generated, before, after)),
-            "examples_better": [_likely(*t[2:]) for t in _generated_first(better)],
-            "examples_worse": [_likely(*t[2:]) for t in _generated_first(worse)],
+            "examples_better": [_likely(task, *t[2:]) for t in _generated_first(better)],
+            "examples_worse": [_likely(task, *t[2:]) for t in _generated_first(worse)],
         }
     still = [t for t in same if t[1] < 1]
     return {
@@ -41,9 +41,9 @@ def changes(task: Task, rows: Sequence[Row], before: Sequence[Prediction], after
         "worse": len(worse),
         "both_right": len(same) - len(still),
         "both_wrong": len(still),
-        "examples_better": [_example(*t[2:]) for t in better[:EXAMPLES]],
-        "examples_worse": [_example(*t[2:]) for t in worse[:EXAMPLES]],
-        "examples_still_wrong": [_example(*t[2:]) for t in still[:EXAMPLES]],
+        "examples_better": [_example(task, *t[2:]) for t in better[:EXAMPLES]],
+        "examples_worse": [_example(task, *t[2:]) for t in worse[:EXAMPLES]],
+        "examples_still_wrong": [_example(task, *t[2:]) for t in still[:EXAMPLES]],
     }
 
 
@@ -55,10 +55,10 @@ def _generated_first(ordered: Sequence[tuple[float, float, Row, Prediction, Pred
     return sorted(ordered, key=lambda t: not _generated(*t[3:]))[:EXAMPLES]
 
 
-def _likely(row: Row, before: Prediction, after: Prediction) -> dict[str, Any]:
+def _likely(task: Task, row: Row, before: Prediction, after: Prediction) -> dict[str, Any]:
     """Return an example graded by likelihood: losses per token and, where the row is a conversation, what was said before the answer."""
     tokens = after.measures.get("tokens", 0.0)
-    found = _example(row, before, after)
+    found = _example(task, row, before, after)
     found |= {f"{side}_loss": p.measures["nll"] / tokens if tokens else None for side, p in (("before", before), ("after", after))}
     found["tokens"] = int(tokens)
     found |= {f"{side}_stopped": bool(p.measures["stopped"]) for side, p in (("before", before), ("after", after)) if "stopped" in p.measures}
@@ -78,14 +78,13 @@ def _last_turns(asked: Sequence[Turn]) -> Sequence[Turn]:
     return asked[first:]
 
 
-def _example(row: Row, before: Prediction, after: Prediction) -> dict[str, Any]:
+def _example(task: Task, row: Row, before: Prediction, after: Prediction) -> dict[str, Any]:
     score = after.scores.get(after.value) if isinstance(after.value, str) else None
-    target = list(row.target) if isinstance(row.target, tuple) else row.target
     return {
         "id": row.id,
         "place": "/".join(row.place.rsplit("/", 2)[-2:]),
         "text": row.text[:TEXT],
-        "target": target,
+        "target": task.told(row.target),
         "before": before.value,
         "after": after.value,
         "score": score,

@@ -104,7 +104,8 @@ def read(recipe: Recipe) -> Data:
         fitted.check(rows, name)
     splits = Splits(train, dev, test or [], "; ".join(said), skipped)
     hashed = _hashed({"train": train, "dev": dev, "test": test or [], "proof": proof})
-    notes = tuple(_notes(hashed, proof, split, skipped))
+    remarks = (remark for name, rows in given.items() for remark in fitted.remarks(rows, name))
+    notes = (*_notes(hashed, proof, split, skipped), *remarks)
     return Data(fitted, splits, proof, split, same, notes, hashed.whole, hashed.splits)
 
 

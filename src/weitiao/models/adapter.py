@@ -24,7 +24,9 @@ FOLDER = "adapter"
 """Name of the folder inside an artifact."""
 ALL_LINEAR = "all-linear"
 _WRAPPER = "_weitiao_peft"
-_TASKS = {"AutoModelForCausalLM": "CAUSAL_LM", "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM", "AutoModelForSequenceClassification": "SEQ_CLS"}
+_TASKS = {"AutoModelForCausalLM": "CAUSAL_LM", "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM"}
+_HEADS = {"ForSequenceClassification": "SEQ_CLS", "ForQuestionAnswering": "QUESTION_ANS", "ForQuestionAnsweringSimple": "QUESTION_ANS"}
+"""How the names of classes end whose head a checkpoint may lack -> what PEFT calls their task."""
 
 
 def lora(model: Module, *, targets: str | Sequence[str], modules_to_save: Sequence[str] | None, **settings: Any) -> Module:
@@ -140,8 +142,8 @@ def _configuration(place: str) -> Any:
 
 def _task_type(model: Module) -> str | None:
     name = type(model).__name__
-    if name.endswith("ForSequenceClassification"):
-        return _TASKS["AutoModelForSequenceClassification"]
+    if kind := next((kind for ending, kind in _HEADS.items() if name.endswith(ending)), None):
+        return kind
     config: Any = model.config
     if config.is_encoder_decoder:
         return _TASKS["AutoModelForSeq2SeqLM"]
@@ -149,8 +151,8 @@ def _task_type(model: Module) -> str | None:
 
 
 def _new_modules(model: Module) -> list[str]:
-    """Return the modules of a classifier that its checkpoint may lack: they train whole and are saved with the adapter."""
-    if _task_type(model) != _TASKS["AutoModelForSequenceClassification"]:
+    """Return the modules of a head that its checkpoint may lack: they train whole and are saved with the adapter."""
+    if _task_type(model) not in _HEADS.values():
         return []
     body = str(model.base_model_prefix)
     above = [name for name, module in model.named_children() if name != body and any(True for _ in module.parameters())]

@@ -132,6 +132,20 @@ class Tokenizer:
             between, second = self.plain(["\n"])[0], 0
         return Frame(tuple(ids[:first]), tuple(between), tuple(ids[last + len(own) :]), second)
 
+    def pair_form(self) -> dict[str, Any]:
+        """Return how two texts are put together, as JSON, and whether the tokenizer itself does so when it is called with both."""
+        frame, word = self.frame(two=True), self.plain(["a"])[0]
+        with _quiet():
+            called = list(self.tokenizer("a", "a", verbose=False)["input_ids"])
+        return {
+            "own": called == [*frame.before, *word, *frame.between, *word, *frame.after],
+            "before": list(frame.before),
+            "between": list(frame.between),
+            "after": list(frame.after),
+            "closing": list(frame.closing(self.end_id)),
+            "token_types": self._token_types,
+        }
+
     def spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the ids of a rendered text, special tokens recognised and none added, and the characters of each."""
         with _quiet():

@@ -150,6 +150,8 @@ def _opens_with(prepared: Prepared) -> dict[str, Any]:
         "takes": "conversations" if prepared.data.proof[0].turns else "texts",
     }
     found |= {name: task.head.config[name] for name in ("num_labels", "problem_type") if name in task.head.config}
+    if len(prepared.data.proof[0].parts) > 1:
+        found["pair"] = prepared.tokenizer.pair_form()
     if task.head.auto_class == "AutoModelForCausalLM":
         found["ends"] = sorted(prepared.tokenizer.ends)
     return found

@@ -105,6 +105,10 @@ class Task(Component):
         """Return the name of the group whose share should be the same in every split."""
         return ""
 
+    def remarks(self, rows: Sequence[Row], split: str) -> list[str]:
+        """Return sentences for the report on what reading mended in the rows of a split."""
+        return []
+
     # ------------------------------------------------------------ features and batches
 
     @property
@@ -144,6 +148,15 @@ class Task(Component):
 
         values: what `predict` said, in the order of the features: a tensor (n, k), or a list of (tokens, k).
         """
+
+    @property
+    def tunes(self) -> bool:
+        """Whether something about the predictions, such as a threshold, is left to be chosen on dev once training is over."""
+        return False
+
+    def tuned(self, values: Any, features: Sequence[Features], rows: Sequence[Row]) -> Self:
+        """Return a copy that decides as is best for dev rows. values: what the trained model says about them, as `decode` takes it."""
+        return self
 
     @property
     def generation(self) -> Generation | None:
@@ -195,6 +208,10 @@ class Task(Component):
     def probe(self, states: Sequence[numpy.ndarray], features: Sequence[Features], unseen: Sequence[numpy.ndarray], *, seed: int) -> Any:
         """Fit a linear head on what `probed` gave for features, and return what it says for `unseen`, as `decode` takes it."""
         raise NotImplementedError(f"{self.name} has no linear head")
+
+    def told(self, target: Any) -> Any:
+        """Return a target as reports and files of predictions tell it: JSON, comparable with the values of predictions."""
+        return list(target) if isinstance(target, tuple) else target
 
     def closeness(self, prediction: Prediction, row: Row) -> float:
         """Return how good a prediction is: 1 for a right one, less for one that is further off."""
