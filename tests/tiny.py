@@ -42,6 +42,20 @@ def questions(count: int, *, seed: int = 0, answerable: float = 1.0, longest: in
     return records
 
 
+def choices(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Return multiple choice records of two to five options that a tiny model can learn: the one good one, or the one bad one."""
+    rng = random.Random(seed)
+    records = []
+    for n in range(count):
+        asked, telling, others = ("which is warm", GOOD, BAD) if n % 2 else ("which is cold", BAD, GOOD)
+        texts = [" ".join([*rng.choices(FILLER, k=rng.randint(0, 4)), word]) for word in [rng.choice(telling), *rng.sample(others, k=1 + n % 4)]]
+        right = rng.randrange(len(texts))
+        texts[0], texts[right] = texts[right], texts[0]
+        labels = list("ABCDE"[: len(texts)])
+        records.append({"id": f"c{n}", "question": f"{asked} {n}", "choices": {"label": labels, "text": texts}, "answerKey": labels[right]})
+    return records
+
+
 def write_csv(path: Path, pairs: list[tuple[str, str]], header: str = "text,label") -> Path:
     path.write_text("\n".join([header, *(f"{text},{label}" for text, label in pairs)]) + "\n", encoding="utf-8")
     return path

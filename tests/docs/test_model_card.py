@@ -14,7 +14,7 @@ import pytest
 
 import tiny_language
 import weitiao
-from tiny import build_tiny, questions, sentences, write_csv
+from tiny import build_tiny, choices, questions, sentences, write_csv
 from weitiao.core.rows import Turn
 
 TRAIN = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": "cpu"}
@@ -45,6 +45,9 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     (root / "texts.json").write_text(json.dumps([{"text": text} for text in tiny_language.texts(60)]))
     (root / "questions.json").write_text(json.dumps(questions(120)))
     (root / "unanswered.json").write_text(json.dumps(questions(120, answerable=0.6)))
+    (root / "choices.json").write_text(json.dumps(choices(120)))
+    choose = {"name": "multiple_choice", "max_length": 64}
+    likely = {**choose, "score": "likelihood", "prompt": 'Q: "{question}"\nA: {option}'}
     answer = {"name": "question_answering", "max_length": 64, "max_answer_tokens": 4}
     classify = {"name": "text_classification", "max_length": 32}
     chat = {"name": "chat", "max_length": 64, "max_new_tokens": 12, "generate_rows": 2, "system": 'Say "yes", or\nno.'}
@@ -71,6 +74,10 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
         "adapter for answers": made("adapter for answers", bert, "questions.json", answer, LORA),
         "model for answers of a decoder": made("model for answers of a decoder", llama, "unanswered.json", answer, "full"),
         "adapter for answers of a decoder": made("adapter for answers of a decoder", llama, "questions.json", answer, LORA),
+        "model for options": made("model for options", bert, "choices.json", choose, "full"),
+        "adapter for options of a decoder": made("adapter for options of a decoder", llama, "choices.json", choose, LORA),
+        "model for options by tokens": made("model for options by tokens", llama, "choices.json", {**likely, "normalize": "tokens"}, "full"),
+        "adapter for options by bytes": made("adapter for options by bytes", llama, "choices.json", likely, LORA),
         "adapter for a number": made("adapter for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, LORA),
         "model for a number": made("model for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, "full"),
     }
@@ -99,6 +106,9 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
     asked_about = {"question": "Who wrote the first program?", "context": "The first program was written by Ada Lovelace in 1843."}
     for name in (name for name in artifacts if "for answers" in name):
         assert said[name] == (weitiao.load(artifacts[name]).predict([asked_about])[0].value or "(no answer)")
+    options = {"question": "What do people wear on their feet?", "choices": ["shoes", "a hat", "soup for two"]}
+    for name in (name for name in artifacts if "for options" in name):
+        assert said[name] == weitiao.load(artifacts[name]).predict([options])[0].value
     question = Turn("user", "What can you do for me?")
     for name, turns in (("model for conversations", [question]), ("adapter for conversations", [Turn("system", 'Say "yes", or\nno.'), question])):
         assert said[name] == weitiao.load(artifacts[name]).converse(turns, on_text=lambda piece: None).text

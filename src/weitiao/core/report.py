@@ -40,6 +40,7 @@ BEFORE = {
     "model": "the model as it came",
     "head_only": "the frozen model with a linear head fitted on its features",
     "majority": "the same answer for every row",
+    "blind_choice": "always the longest option, or always the one that stands where the right one does most often, whichever is better on train",
     "first_sentence": "the first sentence of every text, or no answer where that is right more often on train",
 }
 """What a report's `before_is` and its baselines mean; a task may name others, which say what they are."""
@@ -173,7 +174,7 @@ def snippet(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
         "AutoModelForCausalLM": _answers if opens["takes"] == "conversations" else _continues,
         "AutoModelForMaskedLM": _fills,
     }
-    tasks = {"question_answering": _finds}
+    tasks = {"question_answering": _finds, "multiple_choice": _chooses}
     if task.get("name") in tasks:
         return tasks[task["name"]](opens, task)
     return ways.get(opens["auto_class"], _opened)(opens, task)
@@ -297,6 +298,39 @@ def _finds(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
         f"score, first, last = max((start[i] + end[j], i, j) for i in own for j in own if i <= j < i + {task['max_answer_tokens']})",
         f"print({answer})",
     ]
+
+
+def _chooses(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    pair = opens["pair"]
+    asked = [
+        "import torch",
+        *_opened(opens, task),
+        'question, options = "What do people wear on their feet?", ["shoes", "a hat", "soup for two"]',
+        "scores = []",
+        "with torch.inference_mode():",
+        "    for option in options:",
+    ]
+    if task["score"] == "likelihood":
+        divided = {"none": "", "tokens": " / int(own.sum())", "bytes": ' / len(option.encode("utf-8"))'}[task["normalize"]]
+        asked += [
+            f"        stem = {json.dumps(task['prompt'].removesuffix('{option}'), ensure_ascii=False)}.replace('{{question}}', question)",
+            '        inputs = tokenizer(stem + option, return_offsets_mapping=True, return_tensors="pt")',
+            '        own = inputs.pop("offset_mapping")[0, 1:, 1] > len(stem.rstrip())  # the tokens of the option',
+            "        said = model.eval()(**inputs).logits[0, :-1].log_softmax(-1)",
+            f"        scores.append(float(said.gather(1, inputs.input_ids[0, 1:, None])[own].sum()){divided})",
+        ]
+    elif pair["own"]:
+        asked += [
+            f'        inputs = tokenizer(question, option, return_token_type_ids={pair["token_types"]}, return_tensors="pt")',
+            "        scores.append(float(model.eval()(**inputs).logits))",
+        ]
+    else:
+        asked += [
+            "        first, second = (tokenizer(text, add_special_tokens=False).input_ids for text in (question, option))",
+            f"        ids = torch.tensor([{_joined(pair['before'], '*first', pair['between'], '*second', pair['after'])}])",
+            "        scores.append(float(model.eval()(input_ids=ids).logits))",
+        ]
+    return [*asked, "print(options[scores.index(max(scores))])"]
 
 
 def _joined(*parts: str | Sequence[int]) -> str:
