@@ -27,6 +27,35 @@ def sentences(count: int, *, seed: int = 0) -> list[tuple[str, str]]:
     return pairs
 
 
+def questions(count: int, *, seed: int = 0, answerable: float = 1.0, longest: int = 12) -> list[dict[str, Any]]:
+    """Return question answering records that a tiny model can learn: the good word of a context, or the bad one; some have none."""
+    rng = random.Random(seed)
+    records = []
+    for n in range(count):
+        asked, telling, other = ("which is warm", GOOD, BAD) if n % 2 else ("which is cold", BAD, GOOD)
+        words = [*rng.choices(FILLER, k=rng.randint(3, longest)), rng.choice(other)]
+        answer = rng.choice([word for word in telling if word not in ("warm", "cold")]) if rng.random() < answerable else None
+        words.insert(rng.randrange(len(words)), answer or "story")
+        context = " ".join(words) + f" {n}"
+        found = [] if answer is None else [{"text": answer, "answer_start": f" {context} ".index(f" {answer} ")}]
+        records.append({"id": f"q{n}", "question": asked, "context": context, "answers": found})
+    return records
+
+
+def choices(count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Return multiple choice records of two to five options that a tiny model can learn: the one good one, or the one bad one."""
+    rng = random.Random(seed)
+    records = []
+    for n in range(count):
+        asked, telling, others = ("which is warm", GOOD, BAD) if n % 2 else ("which is cold", BAD, GOOD)
+        texts = [" ".join([*rng.choices(FILLER, k=rng.randint(0, 4)), word]) for word in [rng.choice(telling), *rng.sample(others, k=1 + n % 4)]]
+        right = rng.randrange(len(texts))
+        texts[0], texts[right] = texts[right], texts[0]
+        labels = list("ABCDE"[: len(texts)])
+        records.append({"id": f"c{n}", "question": f"{asked} {n}", "choices": {"label": labels, "text": texts}, "answerKey": labels[right]})
+    return records
+
+
 def write_csv(path: Path, pairs: list[tuple[str, str]], header: str = "text,label") -> Path:
     path.write_text("\n".join([header, *(f"{text},{label}" for text, label in pairs)]) + "\n", encoding="utf-8")
     return path

@@ -14,7 +14,7 @@ import pytest
 
 import tiny_language
 import weitiao
-from tiny import build_tiny, sentences, write_csv
+from tiny import build_tiny, choices, questions, sentences, write_csv
 from weitiao.core.rows import Record, Turn
 from weitiao.evaluation.predict import outputs
 
@@ -56,6 +56,12 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     )
     tag = {"name": "token_classification", "max_length": 32}
     gemma = build_tiny(root / "gemma", "gemma3")
+    (root / "questions.json").write_text(json.dumps(questions(120)))
+    (root / "unanswered.json").write_text(json.dumps(questions(120, answerable=0.6)))
+    (root / "choices.json").write_text(json.dumps(choices(120)))
+    choose = {"name": "multiple_choice", "max_length": 64}
+    likely = {**choose, "score": "likelihood", "prompt": 'Q: "{question}"\nA: {option}'}
+    answer = {"name": "question_answering", "max_length": 64, "max_answer_tokens": 4}
     classify = {"name": "text_classification", "max_length": 32}
     pairs = {"name": "text_pair", "max_length": 32}
     relations = {"name": "relation_extraction", "max_length": 32, "markers": ["0", "1", "2", "3"]}
@@ -83,6 +89,14 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
         "adapter for words": made("adapter for words", llama, "entities.json", tag, LORA),
         "model for words without a head of its own": made("model for words without a head of its own", gemma, "entities.json", tag, "full"),
         "adapter for words without a head of its own": made("adapter for words without a head of its own", gemma, "entities.json", tag, LORA),
+        "model for answers": made("model for answers", bert, "questions.json", answer, "full"),
+        "adapter for answers": made("adapter for answers", bert, "questions.json", answer, LORA),
+        "model for answers of a decoder": made("model for answers of a decoder", llama, "unanswered.json", answer, "full"),
+        "adapter for answers of a decoder": made("adapter for answers of a decoder", llama, "questions.json", answer, LORA),
+        "model for options": made("model for options", bert, "choices.json", choose, "full"),
+        "adapter for options of a decoder": made("adapter for options of a decoder", llama, "choices.json", choose, LORA),
+        "model for options by tokens": made("model for options by tokens", llama, "choices.json", {**likely, "normalize": "tokens"}, "full"),
+        "adapter for options by bytes": made("adapter for options by bytes", llama, "choices.json", likely, LORA),
         "adapter for a number": made("adapter for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, LORA),
         "model for pairs": made("model for pairs", bert, "pairs.json", pairs, "full"),
         "adapter for pairs": made("adapter for pairs", llama, "pairs.json", pairs, LORA),
@@ -136,6 +150,12 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
     for name in artifacts:
         if "words" in name and name != "model for words":  # that one groups tags into entities, by rules of the library's own
             assert [line.split()[1] for line in said[name].splitlines()] == best_tags(artifacts[name])
+    asked_about = {"question": "Who wrote the first program?", "context": "The first program was written by Ada Lovelace in 1843."}
+    for name in (name for name in artifacts if "for answers" in name):
+        assert said[name] == (weitiao.load(artifacts[name]).predict([asked_about])[0].value or "(no answer)")
+    options = {"question": "What do people wear on their feet?", "choices": ["shoes", "a hat", "soup for two"]}
+    for name in (name for name in artifacts if "for options" in name):
+        assert said[name] == weitiao.load(artifacts[name]).predict([options])[0].value
     question = Turn("user", "What can you do for me?")
     for name, turns in (("model for conversations", [question]), ("adapter for conversations", [Turn("system", 'Say "yes", or\nno.'), question])):
         assert said[name] == weitiao.load(artifacts[name]).converse(turns, on_text=lambda piece: None).text

@@ -25,6 +25,9 @@ TITLES = {
     "stop_rate": "Share ended by itself",
     "distinct_2": "Distinct word pairs",
     "answer_length": "Answer length (tokens)",
+    "has_answer_exact_match": "Exact match where there is an answer",
+    "has_answer_f1": "F1 where there is an answer",
+    "no_answer_exact_match": "Exact match where there is none",
 }
 """Metric -> what it is called where its name says too little."""
 UNITS = {
@@ -41,6 +44,8 @@ BEFORE = {
     "head_only": "a linear head on the untouched model",
     "majority": "the same answer for every row",
     "frequent_tag": "the tag that each word has most often in training",
+    "blind_choice": "always the longest option, or always the one that stands where the right one does most often, whichever is better on train",
+    "first_sentence": "the first sentence of every text, or no answer where that is right more often on train",
 }
 """What a report's `before_is` and its baselines mean; a task may name others, which say what they are."""
 
@@ -174,6 +179,9 @@ def snippet(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
         "AutoModelForCausalLM": _answers if opens["takes"] == "conversations" else _continues,
         "AutoModelForMaskedLM": _fills,
     }
+    tasks = {"question_answering": _finds, "multiple_choice": _chooses}
+    if task.get("name") in tasks:
+        return tasks[task["name"]](opens, task)
     return ways.get(opens["auto_class"], _opened)(opens, task)
 
 
@@ -304,6 +312,83 @@ def _generated(opens: Mapping[str, Any], most: int) -> list[str]:
         f'    inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens={most}, do_sample=False{ends}',
         ")",
     ]
+
+
+def _finds(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    pair = opens["pair"]
+    asked = [
+        "import torch",
+        *_opened(opens, task),
+        'question, context = "Who wrote the first program?", "The first program was written by Ada Lovelace in 1843."',
+    ]
+    if pair["own"]:
+        types = f", return_token_type_ids={pair['token_types']}"
+        asked += [
+            f'inputs = tokenizer(question, context, truncation="only_second", return_offsets_mapping=True{types}, return_tensors="pt")',
+            'places = inputs.pop("offset_mapping")[0].tolist()',
+            "own = [n for n, text in enumerate(inputs.sequence_ids(0)) if text == 1]",
+        ]
+        none = 0
+    else:
+        asked += [
+            'asked = tokenizer(question, add_special_tokens=False)["input_ids"]',
+            "text = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)",
+            f"ahead = {_joined(pair['before'], '*asked', pair['between'])}",
+            'places = [(0, 0)] * len(ahead) + text["offset_mapping"]',
+            "own = range(len(ahead), len(places))",
+            f"inputs = {{'input_ids': torch.tensor([{_joined('*ahead', '*text.input_ids', pair['closing'])}])}}",
+        ]
+        none = -1 if pair["closing"] else 0
+    if opens["auto_class"] == "AutoModelForQuestionAnswering":
+        said = ["    said = model.eval()(**inputs)", "start, end = said.start_logits[0].tolist(), said.end_logits[0].tolist()"]
+    else:  # a text classifier asked at every token
+        said = ["    start, end = model.score(model.eval().base_model(**inputs).last_hidden_state)[0].T.tolist()"]
+        if opens["folder"] == "adapter":
+            said = ["    model = model.merge_and_unload()", *said]
+    answer = "context[places[first][0] : places[last][1]].strip()"
+    if task.get("no_answer"):
+        ahead = f"start[{none}] + end[{none}] - score > {task.get('no_answer_threshold') or 0.0}"
+        answer = f'"(no answer)" if {ahead} else {answer}'
+    return [
+        *asked,
+        "with torch.inference_mode():",
+        *said,
+        f"score, first, last = max((start[i] + end[j], i, j) for i in own for j in own if i <= j < i + {task['max_answer_tokens']})",
+        f"print({answer})",
+    ]
+
+
+def _chooses(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    pair = opens["pair"]
+    asked = [
+        "import torch",
+        *_opened(opens, task),
+        'question, options = "What do people wear on their feet?", ["shoes", "a hat", "soup for two"]',
+        "scores = []",
+        "with torch.inference_mode():",
+        "    for option in options:",
+    ]
+    if task["score"] == "likelihood":
+        divided = {"none": "", "tokens": " / int(own.sum())", "bytes": ' / len(option.encode("utf-8"))'}[task["normalize"]]
+        asked += [
+            f"        stem = {json.dumps(task['prompt'].removesuffix('{option}'), ensure_ascii=False)}.replace('{{question}}', question)",
+            '        inputs = tokenizer(stem + option, return_offsets_mapping=True, return_tensors="pt")',
+            '        own = inputs.pop("offset_mapping")[0, 1:, 1] > len(stem.rstrip())  # the tokens of the option',
+            "        said = model.eval()(**inputs).logits[0, :-1].log_softmax(-1)",
+            f"        scores.append(float(said.gather(1, inputs.input_ids[0, 1:, None])[own].sum()){divided})",
+        ]
+    elif pair["own"]:
+        asked += [
+            f'        inputs = tokenizer(question, option, return_token_type_ids={pair["token_types"]}, return_tensors="pt")',
+            "        scores.append(float(model.eval()(**inputs).logits))",
+        ]
+    else:
+        asked += [
+            "        first, second = (tokenizer(text, add_special_tokens=False).input_ids for text in (question, option))",
+            f"        ids = torch.tensor([{_joined(pair['before'], '*first', pair['between'], '*second', pair['after'])}])",
+            "        scores.append(float(model.eval()(input_ids=ids).logits))",
+        ]
+    return [*asked, "print(options[scores.index(max(scores))])"]
 
 
 def _joined(*parts: str | Sequence[int]) -> str:

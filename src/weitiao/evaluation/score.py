@@ -17,7 +17,7 @@ _CELLS = 8_000_000
 
 def score(metric: Metric, predictions: Sequence[Prediction], targets: Sequence[Any], *, seed: int = 0) -> dict[str, float] | None:
     """Return value, low and high (95 % percentile bootstrap over rows; Efron, 1979) and n; None where the metric applies to no row."""
-    chosen = [n for n, prediction in enumerate(predictions) if metric.applies(prediction)]
+    chosen = [n for n, prediction in enumerate(predictions) if metric.applies(prediction) and metric.concerns(targets[n])]
     if not chosen:
         return None
     statistics = metric.statistics([predictions[n] for n in chosen], [targets[n] for n in chosen])
@@ -26,7 +26,7 @@ def score(metric: Metric, predictions: Sequence[Prediction], targets: Sequence[A
 
 def value(metric: Metric, predictions: Sequence[Prediction], targets: Sequence[Any]) -> float | None:
     """Return the score alone; None where the metric applies to no row."""
-    chosen = [n for n, prediction in enumerate(predictions) if metric.applies(prediction)]
+    chosen = [n for n, prediction in enumerate(predictions) if metric.applies(prediction) and metric.concerns(targets[n])]
     return float(metric.value(total(metric.statistics([predictions[n] for n in chosen], [targets[n] for n in chosen])))) if chosen else None
 
 
@@ -39,7 +39,7 @@ def compare(metric: Metric, before: Sequence[Prediction], after: Sequence[Predic
     test with 5,000 permutations (Noreen, 1989): how often a random exchange of before and after, row by row, changes
     the score by at least as much.
     """
-    chosen = [n for n, pair in enumerate(zip(before, after, strict=True)) if all(map(metric.applies, pair))]
+    chosen = [n for n, pair in enumerate(zip(before, after, strict=True)) if all(map(metric.applies, pair)) and metric.concerns(targets[n])]
     if not chosen:
         return None
     n, kept = len(chosen), [targets[n] for n in chosen]

@@ -24,8 +24,13 @@ FOLDER = "adapter"
 """Name of the folder inside an artifact."""
 ALL_LINEAR = "all-linear"
 _WRAPPER = "_weitiao_peft"
-_CLASSIFIERS = {"ForSequenceClassification": "SEQ_CLS", "ForTokenClassification": "TOKEN_CLS"}
-"""Ending of a class with a head that its checkpoint may lack -> PEFT's name for the task."""
+_HEADS = {
+    "ForSequenceClassification": "SEQ_CLS",
+    "ForTokenClassification": "TOKEN_CLS",
+    "ForQuestionAnswering": "QUESTION_ANS",
+    "ForQuestionAnsweringSimple": "QUESTION_ANS",
+}
+"""How the names of classes end whose head a checkpoint may lack -> what PEFT calls their task."""
 
 
 def lora(model: Module, *, targets: str | Sequence[str], modules_to_save: Sequence[str] | None, **settings: Any) -> Module:
@@ -141,18 +146,17 @@ def _configuration(place: str) -> Any:
 
 def _task_type(model: Module) -> str | None:
     name = type(model).__name__
+    if kind := next((kind for ending, kind in _HEADS.items() if name.endswith(ending)), None):
+        return kind
     config: Any = model.config
-    for ending, task in _CLASSIFIERS.items():
-        if name.endswith(ending):
-            return task
     if config.is_encoder_decoder:
         return "SEQ_2_SEQ_LM"
     return "CAUSAL_LM" if name.endswith(("ForCausalLM", "LMHeadModel")) else None
 
 
 def _new_modules(model: Module) -> list[str]:
-    """Return the modules of a classifier that its checkpoint may lack: they train whole and are saved with the adapter."""
-    if _task_type(model) not in _CLASSIFIERS.values():
+    """Return the modules of a head that its checkpoint may lack: they train whole and are saved with the adapter."""
+    if _task_type(model) not in _HEADS.values():
         return []
     body = str(model.base_model_prefix)
     above = [name for name, module in model.named_children() if name != body and any(True for _ in module.parameters())]

@@ -118,7 +118,7 @@ class Prefix:
             with torch.inference_mode(), precision.autocast(self.dtype, self.strategy.device):
                 batch = self._batch(features, few)
                 expected = _last(self.model, batch, pooled=self.pooled)
-                states = _rows(self._of(batch).float().cpu(), batch, pooled=self.pooled)
+                states = _rows(self._of(batch).float().cpu(), batch, lengths(features)[few].tolist(), pooled=self.pooled)
                 starts = np.concatenate([[0], np.cumsum([len(row) for row in states])])
                 again = FrozenStates(torch.cat(states).numpy(), starts, self.pooled).attached(self._batch(features, few), range(len(few)))
                 found = _last(self.model, again.to(self.strategy.device), pooled=self.pooled)
@@ -165,7 +165,7 @@ class Prefix:
                 for piece in divided(every[order].tolist(), most_rows=len(order), most_tokens=TOKENS):
                     chosen = order[piece]
                     batch = self._batch(features, chosen)
-                    for n, state in zip(chosen, _rows(self._of(batch).float().cpu(), batch, pooled=self.pooled), strict=True):
+                    for n, state in zip(chosen, _rows(self._of(batch).float().cpu(), batch, every[chosen].tolist(), pooled=self.pooled), strict=True):
                         values[starts[n] : starts[n + 1]] = state.numpy()
                     if on_batch is not None:
                         on_batch(piece.stop)
@@ -184,7 +184,7 @@ class Prefix:
             if name in below and not parameter.requires_grad:
                 digest.update(name.encode() + parameter.detach().float().cpu().contiguous().numpy().tobytes())
         for feature in features:
-            digest.update(np.asarray([feature.second, *feature.input_ids], dtype=np.int64).tobytes() + b"|")
+            digest.update(np.asarray([feature.second, *feature.input_ids, *feature.places], dtype=np.int64).tobytes() + b"|")
         return digest.hexdigest()[:24]
 
 
@@ -200,15 +200,13 @@ class FrozenStates:
 
     def attached(self, batch: Batch, chosen: Sequence[int]) -> Batch:
         """Return the batch of the chosen features with their states among its inputs."""
-        parts = [torch.tensor(self.values[self.starts[n] : self.starts[n + 1]]) for n in chosen]
+        together = torch.cat([torch.tensor(self.values[self.starts[n] : self.starts[n + 1]]) for n in chosen])
         if self.pooled or batch.lengths is not None:
-            together = torch.cat(parts)
             states = together if self.pooled else together[None]
-        else:
-            rows, longest = batch.inputs["input_ids"].shape
-            states = parts[0].new_zeros((rows, longest, parts[0].shape[-1]))
-            for n, part in enumerate(parts):
-                states[n, : len(part)] = part
+        else:  # tokens of a feature stand one behind the other, in one line or in several
+            real = batch.inputs["attention_mask"].bool()
+            states = together.new_zeros((*real.shape, together.shape[-1]))
+            states[real] = together
         batch.inputs[GIVEN] = states
         return batch
 
@@ -259,13 +257,12 @@ def _last(model: Module, batch: Batch, *, pooled: bool) -> Tensor:
     return states[0] if batch.lengths is not None else states[batch.inputs["attention_mask"].bool()]
 
 
-def _rows(states: Tensor, batch: Batch, *, pooled: bool) -> list[Tensor]:
-    """Return the states of each row, padding left out."""
+def _rows(states: Tensor, batch: Batch, sizes: Sequence[int], *, pooled: bool) -> list[Tensor]:
+    """Return the states of each feature of a batch, padding left out. sizes: their tokens."""
     if pooled:
         return [row[None] for row in states]
-    if batch.lengths is not None:
-        return list(torch.split(states[0], list(batch.lengths)))
-    return [row[:length] for row, length in zip(states, batch.inputs["attention_mask"].sum(1).tolist(), strict=True)]
+    together = states[0] if batch.lengths is not None else states[batch.inputs["attention_mask"].bool().cpu()]
+    return list(torch.split(together, list(sizes)))
 
 
 def size(tokens: int, width: int) -> int:

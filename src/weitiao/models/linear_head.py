@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,31 @@ def regressed(seen: np.ndarray, targets: np.ndarray, new: np.ndarray) -> np.ndar
     seen, new = _scaled(seen, new)
     said: np.ndarray = RidgeCV(alphas=np.logspace(-1, 4, 11)).fit(seen, targets).predict(new)
     return said
+
+
+def chosen(seen: Sequence[np.ndarray], targets: np.ndarray, new: Sequence[np.ndarray], *, penalty: float = 10.0) -> list[np.ndarray]:
+    """Fit one scorer for the options of every row, and return the scores of new rows' options, (m,) each.
+
+    seen, new: states (m, width) of the options of each row. targets: which option is right, (n,). It is a conditional
+    logit (McFadden, 1974): a softmax over the options of a row, with an L2 penalty.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp
+
+    sizes = [len(row) for row in seen]
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    states, others = _scaled(np.concatenate(seen), np.concatenate(new))
+    states, right = states.astype(float), starts + targets
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        scores = states @ weights
+        level = np.repeat([logsumexp(scores[start : start + size]) for start, size in zip(starts, sizes, strict=True)], sizes)
+        surprise = np.exp(scores - level)
+        surprise[right] -= 1
+        return float((level[right] - scores[right]).sum() + penalty / 2 * weights @ weights), states.T @ surprise + penalty * weights
+
+    weights = minimize(loss, np.zeros(states.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+    return np.split(others @ weights, np.cumsum([len(row) for row in new])[:-1])
 
 
 def _scaled(seen: np.ndarray, new: np.ndarray) -> tuple[Any, Any]:

@@ -117,9 +117,18 @@ def _redraw_head(model: Module, config: Any, head: Head, base: str, seed: int) -
 
 
 def auto_class(head: Head, config: Any) -> str:
-    """Return the name of the Auto class that gives a configuration's architecture the head, or what serves instead of it."""
-    own = type(config) in getattr(transformers, head.auto_class)._model_mapping
-    if head.instead is not None and not own and not getattr(config, "is_encoder_decoder", False):  # those pool what their decoder says
+    """Return the name of the Auto class that gives a configuration's architecture the head, or what serves instead of it.
+
+    What serves instead is taken too where the class for the head would not find the body in a checkpoint: Llama's and
+    Qwen's for question answering look for `transformer.`, and every other class of theirs writes `model.`: transformers
+    and PEFT then go on with a random body.
+    """
+    if head.instead is None or getattr(config, "is_encoder_decoder", False):  # those pool what their decoder says
+        return head.auto_class
+    own, other = (getattr(transformers, name)._model_mapping for name in (head.auto_class, head.instead))
+    if type(config) not in own:
+        return head.instead
+    if type(config) in other and own[type(config)].base_model_prefix != other[type(config)].base_model_prefix:
         return head.instead
     return head.auto_class
 

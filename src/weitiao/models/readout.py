@@ -74,16 +74,29 @@ def hidden_states(model: Module, batch: Batch) -> Tensor:
 def likelihood(model: Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return the summed negative log-likelihood (a scalar that can be differentiated) and that of each labelled position, (n,)."""
     assert batch.targets is not None
+    readout = of(model)
+    if readout is None:
+        each = each_likelihood(model, batch)
+        return each.sum(), each.detach()
     targets = batch.targets.reshape(-1)
     asked = targets != IGNORED
-    labels = targets[asked]
+    return from_hidden(readout, hidden_states(model, batch).flatten(0, 1)[asked], targets[asked])
+
+
+def each_likelihood(model: Module, batch: Batch) -> Tensor:
+    """Return the negative log-likelihood of each labelled position, (n,), each of which can be differentiated by itself.
+
+    It costs a second product in the backward, so `likelihood` is for sums.
+    """
+    assert batch.targets is not None
+    targets = batch.targets.reshape(-1)
+    asked = targets != IGNORED
     readout = of(model)
     if readout is None:
         logits = model(**{**batch.inputs, **attention.arguments(model, batch)}).logits
-        each = F.cross_entropy(logits.flatten(0, 1)[asked].float(), labels, reduction="none")
-        return each.sum(), each.detach()
+        return F.cross_entropy(logits.flatten(0, 1)[asked].float(), targets[asked], reduction="none")
     hidden = hidden_states(model, batch).flatten(0, 1)[asked]
-    return from_hidden(readout, hidden, labels)
+    return _through_module(readout, readout.transform(hidden) if readout.transform else hidden, targets[asked])
 
 
 def from_hidden(readout: Readout, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,12 +105,13 @@ def from_hidden(readout: Readout, hidden: Tensor, labels: Tensor) -> tuple[Tenso
         hidden = readout.transform(hidden)
     product = readout.product
     if type(product) is not Linear or readout.bias is not None:
-        return _through_module(readout, hidden, labels)  # a method sits on the output embedding: its parameters must see the gradient
+        each = _through_module(readout, hidden, labels)  # a method sits on the output embedding: its parameters must see the gradient
+        return each.sum(), each.detach()
     total, each = _Likelihood.apply(hidden, product.weight, product.bias, labels, readout.scale, readout.softcap, torch.is_grad_enabled())  # type: ignore[no-untyped-call]
     return total, each
 
 
-def _through_module(readout: Readout, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _through_module(readout: Readout, hidden: Tensor, labels: Tensor) -> Tensor:
     from torch.utils.checkpoint import checkpoint
 
     plain = Readout(readout.product, None, readout.scale, readout.softcap, readout.bias)
@@ -107,8 +121,7 @@ def _through_module(readout: Readout, hidden: Tensor, labels: Tensor) -> tuple[T
 
     rows = _rows_of_a_chunk(readout.product)
     parts = [checkpoint(part, hidden[n : n + rows], labels[n : n + rows], use_reentrant=False) for n in range(0, len(labels), rows)]
-    each = torch.cat(parts) if parts else hidden.new_zeros(0) + hidden.sum() * 0
-    return each.sum(), each.detach()
+    return torch.cat(parts) if parts else hidden.new_zeros(0) + hidden.sum() * 0
 
 
 def _rows_of_a_chunk(product: Module) -> int:

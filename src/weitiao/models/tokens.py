@@ -143,6 +143,7 @@ class Tokenizer:
             "before": list(frame.before),
             "between": list(frame.between),
             "after": list(frame.after),
+            "closing": list(frame.closing(self.end_id)),
             "token_types": self._token_types,
         }
 

@@ -274,7 +274,7 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
         selected_on_same_rows=data.selected_on_same_rows,
         metric=recipe.task.metrics()[0].name,
         tokens=tokens,
-        lengths=rows_of(recipe.task, encoded.train, encoded.dev, encoded.proof, head_is_new=not recipe.task.reads_out and not known),
+        lengths=rows_of(recipe.task, encoded.train, encoded.dev, encoded.proof, head_is_new=recipe.task.probes and not known),
         body=_body(recipe, model, config, length=max(2, round(tokens["p95"]))),
         device=str(prepared.device),
         dtype=dtype,

@@ -114,7 +114,7 @@ class _Run:
         layout = self.prepared.tokenizer.layout(packed=self.plan.packing, most_tokens=self.plan.pack_tokens, shares=self.plan.share_prefix)
         self.judge = Judge(self.prepared, self.encoded, layout, self.strategy, self.tell)
         self.notes = [*self.plan.notes, *([loaded.note] if loaded.note else [])]
-        if loaded.head_is_new and not self.recipe.task.reads_out and len(self.encoded.train) > baseline.MOST_ROWS:
+        if loaded.head_is_new and self.recipe.task.probes and len(self.encoded.train) > baseline.MOST_ROWS:
             self.notes.append(
                 f"The linear head of before was fitted on {baseline.MOST_ROWS} of the {len(self.encoded.train)} training rows, drawn by the seed."
             )
@@ -122,7 +122,9 @@ class _Run:
             self.notes.append("The checkpoint has no language-model head: a new one was drawn, and before is what the model says with it.")
         probed = loaded.head_is_new and not self.recipe.task.reads_out
         before_is, before, baselines = self.judge.before(self.model, head_is_new=probed, kept=self.folder.predictions / "before.json")
-        return self._finish(self._train(), before_is, before, baselines)
+        progress = self._train()
+        self._tune()
+        return self._finish(progress, before_is, before, baselines)
 
     # -------------------------------------------------------- plan and data
 
@@ -310,6 +312,17 @@ class _Run:
         self.tell(Saved(progress.step, str(path)))
 
     # -------------------------------------------------------- after
+
+    def _tune(self) -> None:
+        """Let the task choose on dev what it left open, unless nothing may be chosen on dev."""
+        task = self.recipe.task
+        if not task.tunes or self.plan.best is None:
+            return
+        self.tell(Phase("choosing on dev what the task left open"))
+        values = self.judge.say(self.model, self.encoded.dev, dtype="fp32").values
+        self.recipe = self.recipe.with_task(task.tuned(values, self.encoded.dev, self.prepared.data.splits.dev))
+        self.prepared = replace(self.prepared, recipe=self.recipe)
+        self.judge = replace(self.judge, prepared=self.prepared)
 
     def _finish(self, progress: state.Progress, before_is: str, before: list[Prediction], baselines: dict[str, list[Any]]) -> dict[str, Any]:
         data, plan = self.prepared.data, self.plan

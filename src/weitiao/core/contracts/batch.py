@@ -73,6 +73,11 @@ class Batch:
     """Tokens of each row where packed, shared ones not counted; None where padded."""
     shared: int = 0
     """Tokens of a shared prefix: every row of the packed batch begins with them: they stand there once, before the rows' own."""
+    lines: tuple[int, ...] | None = None
+    """Lines of each row, where rows have several, one behind the other; None where each has one."""
+    weights: Tensor | None = None
+    """Where lines are scored by their likelihood, in the shape of the inputs: how much the log-likelihood of the token after each
+    position counts, 0 where it is not asked."""
 
     def to(self, device: Any) -> Batch:
         """Return the batch on a device."""
@@ -83,6 +88,8 @@ class Batch:
             self.tokens,
             self.lengths,
             self.shared,
+            self.lines,
+            None if self.weights is None else self.weights.to(device),
         )
 
 

@@ -29,6 +29,10 @@ class Metric(ABC):
         """Tell whether this prediction can be scored: a row without a generated text has no ROUGE, for example."""
         return True
 
+    def concerns(self, target: Any) -> bool:
+        """Tell whether rows with this target are scored: some scores are of a part of the rows."""
+        return True
+
     @abstractmethod
     def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> Any:
         """Return one row of sufficient statistics per example, (n, k): an array or a sparse matrix."""

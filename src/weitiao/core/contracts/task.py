@@ -156,6 +156,15 @@ class Task(Component):
         """
 
     @property
+    def tunes(self) -> bool:
+        """Whether something about the predictions, such as a threshold, is left to be chosen on dev once training is over."""
+        return False
+
+    def tuned(self, values: Any, features: Sequence[Features], rows: Sequence[Row]) -> Self:
+        """Return a copy that decides as is best for dev rows. values: what the trained model says about them, as `decode` takes it."""
+        return self
+
+    @property
     def generation(self) -> Generation | None:
         """How answers are generated; None for a task that generates nothing."""
         return None

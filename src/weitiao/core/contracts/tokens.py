@@ -25,6 +25,10 @@ class Frame:
         """Tokens that two texts need besides their own."""
         return len(self.before) + len(self.between) + len(self.after)
 
+    def closing(self, end_id: int | None) -> tuple[int, ...]:
+        """Return the tokens that close two texts even where the model's own form has none: its end token, or what stands between."""
+        return self.after or (self.between if end_id is None else (end_id,))
+
 
 class Tokens(Protocol):
     """What a task needs of a tokenizer."""

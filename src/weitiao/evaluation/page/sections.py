@@ -334,16 +334,23 @@ def _example(example: Mapping[str, Any], numeric: bool) -> dict[str, Any]:
     answers = []
     for key in ("target", "before", "after"):
         if key in example:
-            off = not numeric and key != "target" and example[key] != target
+            off = not numeric and key != "target" and _differs(example[key], target)
             answers.append({"key": key.capitalize(), "text": _cut(_answer(example[key])), "off": off, "score": ""})
     if score is not None and answers:
         answers[-1]["score"] = f"score {score:.2f}"
     return {"text": _cut(words.text_of(example.get("text"))), "answers": answers, "place": _place(example)}
 
 
+def _differs(value: Any, target: Any) -> bool:
+    """Tell whether a value is not the target, nor one of several that are as good; an empty text is as good as none."""
+    return value not in (target or [""]) if isinstance(value, str) and isinstance(target, list) else bool(value != target)
+
+
 def _answer(value: Any) -> str:
     if value is None:
         return "–"
+    if value == "":
+        return "(none)"
     if isinstance(value, list | tuple):
         entities = [words.mapping(item) for item in value]
         if value and all("type" in entity and "text" in entity for entity in entities):
