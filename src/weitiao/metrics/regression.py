@@ -72,3 +72,20 @@ class Pearson(Metric):
         small = 1e-12 * (np.abs(xx) + 1e-300) ** 0.5 * (np.abs(yy) + 1e-300) ** 0.5
         correlation: np.ndarray = np.divide(xy - x * y, spread, out=np.zeros_like(spread), where=spread > small)
         return correlation
+
+
+@dataclass(frozen=True)
+class Spearman(Pearson):
+    """Spearman's correlation: Pearson's of the ranks (ties share the mean of theirs); 0 where one side does not vary.
+
+    Interval and test rest on the ranks among all rows, which are not ranked anew in every sample.
+    """
+
+    name: str = "spearman"
+
+    def statistics(self, predictions: Sequence[Prediction], targets: Sequence[float]) -> np.ndarray:
+        """Return (n, 6): x, y, xx, yy, xy, one, of ranks from -1/2 to 1/2."""
+        from scipy.stats import rankdata
+
+        x, y = ((rankdata(values) - (len(values) + 1) / 2) / len(values) for values in (_values(predictions), np.asarray(targets, dtype=float)))
+        return _columns(x, y, x * x, y * y, x * y)

@@ -24,7 +24,12 @@ FOLDER = "adapter"
 """Name of the folder inside an artifact."""
 ALL_LINEAR = "all-linear"
 _WRAPPER = "_weitiao_peft"
-_TASKS = {"AutoModelForCausalLM": "CAUSAL_LM", "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM", "AutoModelForSequenceClassification": "SEQ_CLS"}
+_TASKS = {
+    "AutoModelForCausalLM": "CAUSAL_LM",
+    "AutoModelForSeq2SeqLM": "SEQ_2_SEQ_LM",
+    "AutoModelForSequenceClassification": "SEQ_CLS",
+    "AutoModel": "FEATURE_EXTRACTION",
+}
 
 
 def lora(model: Module, *, targets: str | Sequence[str], modules_to_save: Sequence[str] | None, **settings: Any) -> Module:
@@ -145,6 +150,8 @@ def _task_type(model: Module) -> str | None:
     config: Any = model.config
     if config.is_encoder_decoder:
         return _TASKS["AutoModelForSeq2SeqLM"]
+    if model.base_model is model:
+        return _TASKS["AutoModel"]
     return _TASKS["AutoModelForCausalLM"] if name.endswith(("ForCausalLM", "LMHeadModel")) else None
 
 

@@ -12,6 +12,7 @@ from torch.nn import Module
 
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
+from weitiao.errors import Conflict
 from weitiao.inspect.forecast import Body, Forecast, Ways, terms
 from weitiao.models import attention, dropout, frozen, load, precision, readout, sizes, vocabulary
 from weitiao.models.anatomy import anatomy
@@ -231,6 +232,11 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
     Packing and read-out are what is expected; what the model itself shows when it is loaded takes their place.
     """
     recipe, data, head = prepared.recipe, prepared.data, prepared.recipe.task.head
+    if recipe.task.objective().coupled and recipe.train.step_rows < 2:
+        raise Conflict(
+            f"train: a step of one row has nothing to compare it with, and {recipe.task.name} learns by comparing.",
+            hint="Set train.batch_size or train.gradient_accumulation higher: 32 rows in a step are few; more forwards in a step need no more memory.",
+        )
     model = recipe.method.apply(load.skeleton(prepared.config, head))
     optim.by_layer(recipe.method.groups(model), model, recipe.train.layer_decay)  # what cannot be done is said before a weight is loaded
     recipe.method.training_mode(model)
@@ -242,7 +248,7 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
         measured = {**measured, **precision.speeds(prepared.device)}
     config = prepared.config.get_text_config()
     tokens = token_facts(encoded.train)
-    known = load.labels_in_checkpoint(prepared.located) == list(head.config.get("id2label", {}).values())
+    known = head.is_body or load.labels_in_checkpoint(prepared.located) == list(head.config.get("id2label", {}).values())
     return Facts(
         data=data.fingerprint,
         windows=len(encoded.train),
