@@ -43,6 +43,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     write_csv(root / "numbers.csv", [(text, f"{n % 7}.5") for n, (text, _) in enumerate(sentences(60))])
     (root / "chat.json").write_text(json.dumps(tiny_language.dialogues(40)))
     (root / "texts.json").write_text(json.dumps([{"text": text} for text in tiny_language.texts(60)]))
+    (root / "pairs.json").write_text(json.dumps([{"query": text, "positive": f"the {text.split()[-1]} day"} for text, _ in sentences(60)]))
+    vectors = {"name": "embedding", "max_length": 32}
     classify = {"name": "text_classification", "max_length": 32}
     chat = {"name": "chat", "max_length": 64, "max_new_tokens": 12, "generate_rows": 2, "system": 'Say "yes", or\nno.'}
 
@@ -65,6 +67,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
         ),
         "model for several labels": made("model for several labels", bert, "several.csv", {**classify, "problem_type": "multi_label_classification"}, "full"),
         "adapter for a number": made("adapter for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, LORA),
+        "model for vectors": made("model for vectors", llama, "pairs.json", {**vectors, "query_prefix": 'ask "it": '}, "full"),
+        "adapter for vectors": made("adapter for vectors", bert, "pairs.json", {**vectors, "pooling": "cls"}, LORA),
         "model for a number": made("model for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, "full"),
     }
 
@@ -89,6 +93,9 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
     assert said["adapter for several labels"] == str(own("adapter for several labels"))
     assert float(said["adapter for a number"]) == pytest.approx(own("adapter for a number"), abs=1e-4)
     assert str(own("model for a number"))[:6] in said["model for a number"]
+    for name in ("model for vectors", "adapter for vectors"):
+        query, passage = (row.value for row in weitiao.load(artifacts[name]).predict([{"query": "A text."}, {"positive": "Another text."}]))
+        assert json.loads(said[name])[0][1] == pytest.approx(sum(a * b for a, b in zip(query, passage, strict=True)), abs=1e-4)
     question = Turn("user", "What can you do for me?")
     for name, turns in (("model for conversations", [question]), ("adapter for conversations", [Turn("system", 'Say "yes", or\nno.'), question])):
         assert said[name] == weitiao.load(artifacts[name]).converse(turns, on_text=lambda piece: None).text

@@ -18,6 +18,10 @@ def _columns(*columns: np.ndarray) -> np.ndarray:
     return np.stack([*columns, np.ones(len(columns[0]))], axis=1)
 
 
+def _products(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return _columns(x, y, x * x, y * y, x * y)
+
+
 @dataclass(frozen=True)
 class MeanSquaredError(Metric):
     """Mean of squared differences, in squared units of the target."""
@@ -62,8 +66,7 @@ class Pearson(Metric):
 
     def statistics(self, predictions: Sequence[Prediction], targets: Sequence[float]) -> np.ndarray:
         """Return (n, 6): x, y, xx, yy, xy, one."""
-        x, y = _values(predictions), np.asarray(targets, dtype=float)
-        return _columns(x, y, x * x, y * y, x * y)
+        return _products(_values(predictions), np.asarray(targets, dtype=float))
 
     def value(self, totals: np.ndarray) -> np.ndarray:
         """Return covariance over the product of standard deviations."""
@@ -76,16 +79,15 @@ class Pearson(Metric):
 
 @dataclass(frozen=True)
 class Spearman(Pearson):
-    """Spearman's correlation: Pearson's of the ranks (ties share the mean of theirs); 0 where one side does not vary.
+    """Spearman's rank correlation: Pearson's of the ranks, equal values sharing their mean rank; 0 where one side does not vary.
 
-    Interval and test rest on the ranks among all rows, which are not ranked anew in every sample.
+    Rows are ranked once, among all that are given: a resample keeps these ranks, so that the score is a function of sums.
     """
 
     name: str = "spearman"
 
     def statistics(self, predictions: Sequence[Prediction], targets: Sequence[float]) -> np.ndarray:
-        """Return (n, 6): x, y, xx, yy, xy, one, of ranks from -1/2 to 1/2."""
+        """Return (n, 6): as Pearson, of the ranks."""
         from scipy.stats import rankdata
 
-        x, y = ((rankdata(values) - (len(values) + 1) / 2) / len(values) for values in (_values(predictions), np.asarray(targets, dtype=float)))
-        return _columns(x, y, x * x, y * y, x * y)
+        return _products(rankdata(_values(predictions)), rankdata(np.asarray(targets, dtype=float)))

@@ -63,7 +63,8 @@ def write(folder: Path, *, pooling: str, width: int, max_length: int, prompts: M
     files.write_json(folder / names["2"] / "config.json", {})  # it has no settings; an empty folder would be lost in a copy
     files.write_json(folder / LIMITS, {"max_seq_length": max_length, "do_lower_case": False})
     told = {"query": prompts.get("query", ""), "document": prompts.get("passage", "")}
-    files.write_json(folder / PROMPTS, {"prompts": told, "default_prompt_name": None, "similarity_fn_name": "cosine"})
+    always = "query" if told["query"] and told["query"] == told["document"] else None
+    files.write_json(folder / PROMPTS, {"prompts": told, "default_prompt_name": always, "similarity_fn_name": "cosine"})
 
 
 def _read(located: Located, name: str) -> Any:

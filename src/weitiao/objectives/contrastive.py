@@ -65,7 +65,7 @@ class Contrastive:
 
     def _terms(self, targets: Tensor) -> dict[str, tuple[Tensor, Tensor, _Pairs, _Pairs]]:
         """Return by term: which lines search, among which they do, which pairs are right, and which are neither right nor wrong."""
-        role, text, group = targets.unbind(1)
+        role, text, group = targets.T.contiguous()
         if self.by == "group":
             every = torch.arange(len(targets), device=targets.device)
             return {"contrastive": (every, every, _joined(group, group), _joined(text, text))}

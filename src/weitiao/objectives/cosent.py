@@ -11,6 +11,9 @@ from torch.nn import Module
 
 from weitiao.core.contracts import Batch, Loss, Term
 
+CHUNK = 1024
+"""Rows that are compared with all others at a time."""
+
 
 @dataclass(frozen=True)
 class CoSENT:
@@ -42,5 +45,8 @@ class CoSENT:
         with torch.autocast(states.device.type, enabled=False):
             cosines = (states[::2] * states[1::2]).sum(-1) / self.temperature
         scores = targets[::2, -1]
-        wrong = (cosines[None, :] - cosines[:, None])[scores[:, None] > scores[None, :]]
-        return Loss({"cosent": Term(torch.cat([wrong.new_zeros(1), wrong]).logsumexp(0), 1.0)})
+        parts = [cosines.new_zeros(())]
+        for start in range(0, len(scores), CHUNK):
+            here = slice(start, start + CHUNK)
+            parts.append((cosines[None, :] - cosines[here, None])[scores[here, None] > scores[None, :]].logsumexp(0))
+        return Loss({"cosent": Term(torch.stack(parts).logsumexp(0), 1.0)})

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import PositiveFloat, model_validator
 
-from weitiao.core import fingerprint
+from weitiao.core import fingerprint, roles
 from weitiao.core.contracts import Batch, Features, Head, Layout, Loss, Metric, Outputs, Prediction, Source, Task, Tokens, Traits
-from weitiao.core.registry import did_you_mean
+from weitiao.core.roles import Role
 from weitiao.core.rows import Record, Row
 from weitiao.core.textfile import shown
-from weitiao.errors import BadRow, BadValue, EmptySplit, MissingColumn
+from weitiao.errors import BadRow, BadValue, EmptySplit
 
 if TYPE_CHECKING:
     import numpy
@@ -26,13 +28,16 @@ if TYPE_CHECKING:
     from weitiao.objectives.contrastive import Contrastive
     from weitiao.objectives.cosent import CoSENT
 
-_USUAL = {
-    "given": (("query", "anchor", "question"), ("positive", "positives", "pos", "passage", "answer"), ("negative", "negatives", "neg")),
-    "scored": (("sentence1", "text_a", "text1"), ("sentence2", "text_b", "text2")),
-    "same_label": (("text",),),
+_ROLES = {
+    "given": (
+        Role("query", ("query", "anchor", "question")),
+        Role("positive", ("positive", "positives", "pos", "passage", "answer"), several=True),
+        Role("negative", ("negative", "negatives", "neg"), several=True, optional=True),
+    ),
+    "same_label": (Role("text", ("text",)),),
+    "scored": (Role("first text", ("sentence1", "text_a", "text1")), Role("second text", ("sentence2", "text_b", "text2"))),
 }
-"""Names of the columns of texts where `data.text` names none."""
-_MEND = "Mend or remove the row, or set data.bad_rows=skip."
+"""What the texts of a row are, and the names of their columns where `data.text` names none."""
 _LINE = 4
 """Numbers in `places` for each text of a row: its tokens, what it is, and the keys of its words and of its group."""
 _NO_GROUP = -1
@@ -79,69 +84,33 @@ class Embedding(Task):
 
         Without labels: the text (`query`, `text`, or else a passage) whose vector is asked for, or two texts to be compared.
         """
-        columns = self._columns(record, data, labelled=labelled)
         if not labelled:
-            return self._asked(record, columns)
-        texts = [self._texts(record, names) for names in columns]
-        first = texts[0][0]
+            return self._asked(record, data)
+        columns = roles.columns(record, _ROLES[self.pairs], data.text)
+        found = [roles.texts(record, role, names) for role, names in zip(_ROLES[self.pairs], columns, strict=True)]
+        first = found[0][0]
         if self.pairs == "same_label":
-            return Row(record.id, first, _label(record, _label_column(data, "label")), record.place)
-        second = list(dict.fromkeys(texts[1]))
+            return Row(record.id, first, _label(record, data), record.place)
+        second = found[1]
         if self.pairs == "scored":
-            return Row(record.id, first, _score(record, _label_column(data, "score")), record.place, parts=(first, second[0]))
-        negatives = [text for text in dict.fromkeys(texts[2]) if text] if len(texts) > 2 else []
-        for text, what in [*((text, "positive") for text in second), *((text, "negative") for text in negatives)]:
-            if text == first:
-                raise BadRow(f"{record.place}: {columns[1][0]}: query and {what} are the same text, {shown(text)}.", hint=f"They teach nothing. {_MEND}")
-        if both := [text for text in negatives if text in second]:
-            raise BadRow(f"{record.place}: {columns[2][0]}: the negative is a positive of the same row, {shown(both[0])}.", hint=_MEND)
-        return Row(record.id, first, tuple(second), record.place, parts=(first, *second, *negatives))
+            return Row(record.id, first, _score(record, data), record.place, parts=(first, second[0]))
+        for names, texts in zip(columns[1:], found[1:], strict=True):
+            if first in texts:
+                raise BadRow(f"{record.place}: {names[0]}: the same text as the query, {shown(first)}.", hint=f"The two teach nothing. {roles.MEND}")
+        if both := set(second) & set(found[2]):
+            raise BadRow(f"{record.place}: {columns[2][0]}: a positive of the same row is a negative, too: {shown(min(both))}.", hint=roles.MEND)
+        return Row(record.id, first, tuple(second), record.place, parts=(first, *second, *found[2]))
 
-    def _asked(self, record: Record, columns: Sequence[Sequence[str]]) -> Row:
+    def _asked(self, record: Record, data: Source) -> Row:
         """Return the row of a text to embed, or of two to compare. A passage stands behind an empty query."""
-        roles = [self._texts(record, [name])[0] if (name := next((n for n in names if n in record.values), None)) else "" for names in columns[:2]]
-        first, second = (*roles, "")[:2]
-        if self.pairs == "scored" and first and second:
-            return Row(record.id, first, None, record.place, parts=(first, second))
-        return Row(record.id, first or second, None, record.place, parts=(first,) if first else ("", second))
-
-    def _columns(self, record: Record, data: Source, *, labelled: bool) -> list[list[str]]:
-        """Return the columns of each role that the record has. Raises MissingColumn."""
-        usual, values = _USUAL[self.pairs], record.values
-        named = [data.text] if isinstance(data.text, str) else list(data.text or ())
-        roles = ("text",) if self.pairs == "same_label" else ("query", "positive", "negative") if self.pairs == "given" else ("first text", "second text")
-        found = []
-        for n, role in enumerate(roles):
-            given = named[n:] if role == "negative" else named[n : n + 1]
-            numbered = [name for name in values if role == "negative" and str(name).startswith("negative_")]
-            present = given if named and (given or role == "negative") else [name for name in usual[n] if name in values][:1] or numbered
-            if not labelled and not given and n == 0 and not present:
-                present = [name for name in ("text",) if name in values]
-            found.append([name for name in present if name in values or labelled])
-            absent = next((name for name in present if name not in values), None)
-            if labelled and role != "negative" and (absent is not None or not present):
-                raise _missing(record, absent or usual[n][0], role, roles)
-        if not any(found):
-            raise _missing(record, (named or usual[0])[0], roles[0], roles)
-        return found
-
-    def _texts(self, record: Record, columns: Sequence[str]) -> list[str]:
-        """Return the texts of columns, each a text or a list of texts."""
-        found = []
-        for column in columns:
-            value = record.values[column]
-            if value is None and column.startswith("neg"):
-                continue
-            for text in value if isinstance(value, list) and self.pairs == "given" else [value]:
-                if not isinstance(text, str):
-                    raise BadRow(f"{record.place}: {column}: expected text, got {shown(text)}.", hint=_MEND)
-                if text.strip():
-                    found.append(text.strip())
-                elif not column.startswith("neg"):
-                    raise BadRow(f"{record.place}: {column}: the text is empty.", hint=_MEND)
-            if not found and not column.startswith("neg"):
-                raise BadRow(f"{record.place}: {column}: the list of texts is empty.", hint=_MEND)
-        return found
+        first, *others = _ROLES[self.pairs]
+        if not isinstance(data.text, list):
+            first = replace(first, usual=(*first.usual, "text"))
+        columns = roles.columns(record, (first, *others), data.text, one_will_do=True)
+        there = [(replace(role, optional=False), names) for role, names in zip((first, *others), columns, strict=True) if names]
+        text, *more = (roles.texts(record, role, names)[0] for role, names in there[: 2 if self.pairs == "scored" else 1])
+        is_passage = self.pairs == "given" and not columns[0]
+        return Row(record.id, text, None, record.place, parts=("", text) if is_passage else (text, *more))
 
     def stratum(self, row: Row) -> str:
         """Return the label: its share is kept the same in every split."""
@@ -189,6 +158,7 @@ class Embedding(Task):
             places: list[int] = []
             cut = 0
             for n, ((role, text), (own, lost)) in enumerate(zip(line, itertools.islice(encoded, len(line)), strict=True)):
+                own = own or [tokens.pad_id]  # a text of nothing but what the tokenizer drops
                 ids, cut = [*ids, *own], cut + lost
                 places += [len(own), role if n else 0, _key(text), group]  # a row begins with a query, even where a passage is all there is
             found.append(Features(row.id, ids, row.target if self.pairs == "scored" else None, cut, places=places))
@@ -199,10 +169,8 @@ class Embedding(Task):
         if self.pairs == "given" and row.parts:
             right = 1 if row.target is None else len(row.target)
             yield from zip([0, *[1] * right, *[2] * len(row.parts)], row.parts, strict=False)
-        elif self.pairs == "scored" and len(row.parts) == 2 and row.parts[0]:
-            yield from ((0, row.parts[0]), (0, row.parts[1]))
         else:
-            yield 0, row.text
+            yield from ((0, text) for text in row.parts or (row.text,))
 
     def collate(self, items: Sequence[Features], layout: Layout) -> Batch:
         """Return input_ids and attention_mask with a line for each text; targets (lines, 3): what it is, its key, the key of its group.
@@ -250,8 +218,6 @@ class Embedding(Task):
 
         if not features or features[0].places[_LINE - 1] == _NO_GROUP:
             return None
-        from weitiao.core.contracts import Layout
-
         targets = self.collate(features, Layout(0)).targets
         assert targets is not None
         return self.objective().joint(torch.cat(list(values)), targets)
@@ -327,7 +293,7 @@ class Embedding(Task):
             return 1.0 - abs(float(prediction.value) - (row.target - low) / (high - low))
         return super().closeness(prediction, row)
 
-    def remarks(self, rows: Sequence[Row]) -> list[str]:
+    def rests_on(self, rows: Sequence[Row]) -> list[str]:
         """Return how many texts were searched: a score means little without."""
         if self.pairs == "scored":
             return []
@@ -357,45 +323,32 @@ def _key(text: str) -> int:
     return int(fingerprint.of_text(text)[:8], 16) >> 1
 
 
-def _label_column(data: Source, usual: str) -> str:
+def _cell(record: Record, data: Source, role: str, usual: Sequence[str]) -> tuple[str, Any]:
+    """Return the column that is neither text and what it holds. Raises MissingColumn, BadRow where it is empty."""
     if isinstance(data.label, list):
         raise BadValue("data.label: several columns have no meaning for task embedding.", hint="Name one column.")
-    return data.label or usual
-
-
-def _cell(record: Record, column: str, role: str) -> Any:
-    if column not in record.values and role == "score" and column == "score" and "label" in record.values:
-        column = "label"
+    column = data.label or next((name for name in usual if name in record.values), usual[0])
     if column not in record.values:
-        raise _missing(record, column, role, (role,))
+        raise roles.missing(record, column, role, "data.label to one of them")
     value = record.values[column]
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise BadRow(f"{record.place}: {column}: the {role} is empty.", hint=_MEND)
-    return value
+        raise BadRow(f"{record.place}: {column}: the {role} is empty.", hint=roles.MEND)
+    return column, value
 
 
-def _label(record: Record, column: str) -> str:
-    value = _cell(record, column, "label")
+def _label(record: Record, data: Source) -> str:
+    column, value = _cell(record, data, "label", ("label",))
     if not isinstance(value, str | int):
-        raise BadRow(f"{record.place}: {column}: expected the name of a class, got {shown(value)}.", hint=_MEND)
+        raise BadRow(f"{record.place}: {column}: expected the name of a class, got {shown(value)}.", hint=roles.MEND)
     return str(value).strip()
 
 
-def _score(record: Record, column: str) -> float:
-    value = _cell(record, column, "score")
+def _score(record: Record, data: Source) -> float:
+    column, value = _cell(record, data, "score", ("score", "label"))
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = float("nan")
-    if number != number or abs(number) == float("inf"):
-        raise BadRow(f"{record.place}: {column}: expected a number, got {shown(value)}.", hint=_MEND)
+    if not math.isfinite(number):
+        raise BadRow(f"{record.place}: {column}: expected a number, got {shown(value)}.", hint=roles.MEND)
     return number
-
-
-def _missing(record: Record, column: str, role: str, roles: Sequence[str]) -> MissingColumn:
-    known = list(map(str, record.values))
-    setting = "data.label" if role in ("label", "score") else f"data.text to [{', '.join(roles)}]" if len(roles) > 1 else "data.text"
-    return MissingColumn(
-        f"{record.place}: there is no column '{column}' for the {role}.{did_you_mean(column, known)}",
-        hint=f"The columns are: {', '.join(known[:12])}. Set {setting} by their names.",
-    )

@@ -61,6 +61,8 @@ class Facts:
     """Words that occur in the training rows, where the word embedding can be left with these alone."""
     free_gb: float | None = None
     """Memory that this process may use in all; None where the system does not tell."""
+    coupled: bool = False
+    """Whether the rows of a step see each other."""
     notes: tuple[str, ...] = ()
 
 
@@ -165,7 +167,7 @@ def _situation(recipe: Recipe, facts: Facts, *, steps: int, evaluations: int) ->
         optimizer=train.optimizer,
         momentum=train.momentum > 0,
     )
-    return Situation(facts.body, facts.lengths, ways, steps, evaluations, facts.free_gb)
+    return Situation(facts.body, facts.lengths, ways, steps, evaluations, facts.free_gb, facts.coupled)
 
 
 def _told(recipe: Recipe, now: Situation, choice: Choice, seen: Forecast) -> dict[str, Any]:
@@ -200,7 +202,7 @@ def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:
 def promised(recipe: Recipe, facts: Facts, plan: Plan, steps: Sequence[int]) -> list[dict[str, float]]:
     """Return the work of each of these steps, as `inspect/forecast.py` adds it up to seconds."""
     now, choice = _situation(recipe, facts, steps=plan.steps, evaluations=0), _decided(recipe, plan)
-    ways = replace(now.ways, packed=plan.packing, checkpointing=plan.gradient_checkpointing)
+    ways = now.ways_of(choice)
     order = order_of(facts.lengths, choice.division)
     return [terms(facts.body, tuple(forwards), 1, ways) for forwards in forwards_of_steps(facts.lengths, choice.division, order, steps)]
 
@@ -232,7 +234,8 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
     Packing and read-out are what is expected; what the model itself shows when it is loaded takes their place.
     """
     recipe, data, head = prepared.recipe, prepared.data, prepared.recipe.task.head
-    if recipe.task.objective().coupled and recipe.train.step_rows < 2:
+    coupled = recipe.task.objective().coupled
+    if coupled and recipe.train.step_rows < 2:
         raise Conflict(
             f"train: a step of one row has nothing to compare it with, and {recipe.task.name} learns by comparing.",
             hint="Set train.batch_size or train.gradient_accumulation higher: 32 rows in a step are few; more forwards in a step need no more memory.",
@@ -271,6 +274,7 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
         precision=measured,
         threads=torch.get_num_threads(),
         free_gb=memory.free_gb(prepared.device),
+        coupled=coupled,
         notes=prepared.notes,
     )
 

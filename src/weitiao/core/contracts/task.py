@@ -240,7 +240,7 @@ class Task(Component):
             return len(found & wanted) / len(found | wanted) if found | wanted else 1.0
         return float(value == target)
 
-    def remarks(self, rows: Sequence[Row]) -> list[str]:
+    def rests_on(self, rows: Sequence[Row]) -> list[str]:
         """Return sentences for the report on what the scores of these rows rest on."""
         return []
 
