@@ -150,7 +150,7 @@ def test_ordered_pairs_cost_what_plain_loops_say(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cosent, "CHUNK", chunk)
     states = vectors(10)
     scores = [3.0, 1.0, 1.0, 2.5, 0.0]
-    cosines = [float((states[2 * n] * states[2 * n + 1]).sum()) for n in range(5)]
+    cosines = (states[::2] * states[1::2]).sum(-1).tolist()
     wrong = [math.exp((cosines[b] - cosines[a]) / 0.05) for a in range(5) for b in range(5) if scores[a] > scores[b]]
     targets = torch.tensor([[0.0, score] for score in scores for _ in range(2)])
     loss = CoSENT(lambda model, batch: states).joint(states, targets).value()

@@ -25,6 +25,21 @@ _Pairs = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
+class _Search:
+    """Which lines search, among which they do, which pairs of them are right, and which are neither right nor wrong."""
+
+    queries: Tensor
+    texts: Tensor
+    right: _Pairs
+    barred: _Pairs
+
+    @property
+    def count(self) -> float:
+        """How many lines have something to find."""
+        return float((torch.bincount(self.right[0]) > 0).sum())
+
+
+@dataclass(frozen=True)
 class Contrastive:
     """Negative log-likelihood of the right text among all texts of the step (InfoNCE, arXiv:1807.03748; in-batch negatives, arXiv:1705.00652).
 
@@ -45,7 +60,7 @@ class Contrastive:
     def counts(self, batch: Batch) -> dict[str, float]:
         """Return the number of lines that have something to find, if the batch is the whole step."""
         assert batch.targets is not None
-        return {name: float(len(right[0].unique())) for name, (_, _, right, _) in self._terms(batch.targets).items()}
+        return {name: search.count for name, search in self._searches(batch.targets).items()}
 
     def __call__(self, model: Module, batch: Batch) -> Loss:
         """Return the loss of a batch that is the whole step."""
@@ -58,50 +73,53 @@ class Contrastive:
 
     def joint(self, states: Tensor, targets: Tensor) -> Loss:
         """Return the loss of vectors (lines, width) in fp32; targets: (lines, 3)."""
-        terms = self._terms(targets)
+        searches = self._searches(targets)
         with torch.autocast(states.device.type, enabled=False):
-            found = {name: self._searched(states[queries], states[texts], right, barred) for name, (queries, texts, right, barred) in terms.items()}
-        return Loss({name: Term(total, count, 1 / len(found)) for name, (total, count) in found.items()})
+            sums = {name: self._cost(states[search.queries], states[search.texts], search) for name, search in searches.items()}
+        return Loss({name: Term(total, searches[name].count, 1 / len(sums)) for name, total in sums.items()})
 
-    def _terms(self, targets: Tensor) -> dict[str, tuple[Tensor, Tensor, _Pairs, _Pairs]]:
-        """Return by term: which lines search, among which they do, which pairs are right, and which are neither right nor wrong."""
+    def _searches(self, targets: Tensor) -> dict[str, _Search]:
         role, text, group = targets.T.contiguous()
         if self.by == "group":
-            every = torch.arange(len(targets), device=targets.device)
-            return {"contrastive": (every, every, _joined(group, group), _joined(text, text))}
-        row = (role == QUERY).cumsum(0)
-        queries, texts, positives = ((chosen).nonzero()[:, 0] for chosen in (role == QUERY, role != QUERY, role == POSITIVE))
+            return {"contrastive": _among_all(text, group)}
+        found = {"contrastive": _there(role, text, group)}
+        return {**found, "reverse": _back(role, text, group)} if self.symmetric else found
 
-        def pairs(left: Tensor, right: Tensor, first: Tensor, second: Tensor) -> tuple[_Pairs, _Pairs]:
-            """first, second: what ties the one side, and the other, to the positives: a query by its group, a text by its words."""
-            a, c = _joined(row[left], row[right])
-            own = (role[left][a] == POSITIVE) | (role[right][c] == POSITIVE)
-            of, known = _joined(first[left], first[positives])
-            at, there = _joined(second[positives][known], second[right])
-            same = _joined(text[left], text[right])
-            return (a[own], c[own]), (torch.cat([of[at], same[0]]), torch.cat([there, same[1]]))
-
-        found = {"contrastive": (queries, texts, *pairs(queries, texts, group, text))}
-        if self.symmetric:
-            found["reverse"] = (positives, queries, *pairs(positives, queries, text, group))
-        return found
-
-    def _searched(self, queries: Tensor, texts: Tensor, right: _Pairs, barred: _Pairs) -> tuple[Tensor, float]:
-        """Return the sum over queries and how many have a right text."""
-        if self.by == "group":  # a line is in its own group, and so are its copies
-            right = _without(right, barred, len(texts))
-        share = 1 / torch.bincount(right[0], minlength=len(queries))
+    def _cost(self, queries: Tensor, texts: Tensor, search: _Search) -> Tensor:
+        """Return the sum over queries of log(1 + sum over wrong texts of exp(score - score of the right one))."""
+        share = 1 / torch.bincount(search.right[0], minlength=len(queries))
         total = queries.new_zeros(())
         for start in range(0, len(queries), CHUNK):
             scores = queries[start : start + CHUNK] @ texts.T / self.temperature
             taken = torch.zeros_like(scores, dtype=torch.bool)
-            for pairs in (right, barred):
-                a, c = _within(pairs, start)
-                taken[a, c] = True
+            for pairs in (search.right, search.barred):
+                taken[_within(pairs, start)] = True
             rivals = scores.masked_fill(taken, _NOTHING).logsumexp(-1)
-            a, c = _within(right, start)
-            total = total + (F.softplus(rivals[a] - scores[a, c]) * share[a + start]).sum()
-        return total, float(len(right[0].unique()))
+            query, text = _within(search.right, start)
+            total = total + (F.softplus(rivals[query] - scores[query, text]) * share[query + start]).sum()
+        return total
+
+
+def _among_all(text: Tensor, group: Tensor) -> _Search:
+    """Each line searches all others for those of its group; copies of itself are left out."""
+    every, copies = torch.arange(len(text), device=text.device), _joined(text, text)
+    return _Search(every, every, _without(_joined(group, group), copies, len(text)), copies)
+
+
+def _there(role: Tensor, text: Tensor, group: Tensor) -> _Search:
+    """Each query searches all positives and negatives for its own positives."""
+    row, queries, texts, positives = (role == QUERY).cumsum(0), _where(role == QUERY), _where(role != QUERY), _where(role == POSITIVE)
+    query, found = _joined(row[queries], row[texts])
+    right = role[texts[found]] == POSITIVE
+    known = _chained(_joined(group[queries], group[positives]), text[positives], text[texts])
+    return _Search(queries, texts, (query[right], found[right]), _together(known, _joined(text[queries], text[texts])))
+
+
+def _back(role: Tensor, text: Tensor, group: Tensor) -> _Search:
+    """Each positive searches all queries for its own."""
+    row, queries, positives = (role == QUERY).cumsum(0), _where(role == QUERY), _where(role == POSITIVE)
+    known = _chained(_joined(text[positives], text[positives]), group[positives], group[queries])
+    return _Search(positives, queries, _joined(row[positives], row[queries]), _together(known, _joined(text[positives], text[queries])))
 
 
 def _joined(left: Tensor, right: Tensor) -> _Pairs:
@@ -113,6 +131,20 @@ def _joined(left: Tensor, right: Tensor) -> _Pairs:
     a = torch.arange(len(left), device=left.device).repeat_interleave(counts)
     before = counts.cumsum(0) - counts
     return a, order[torch.arange(len(a), device=left.device) - before[a] + first[a]]
+
+
+def _chained(pairs: _Pairs, middle: Tensor, right: Tensor) -> _Pairs:
+    """Return the pairs (a, c) for which there is a b with (a, b) among the pairs and middle[b] == right[c]."""
+    n, c = _joined(middle[pairs[1]], right)
+    return pairs[0][n], c
+
+
+def _together(*several: _Pairs) -> _Pairs:
+    return torch.cat([pairs[0] for pairs in several]), torch.cat([pairs[1] for pairs in several])
+
+
+def _where(flags: Tensor) -> Tensor:
+    return flags.nonzero()[:, 0]
 
 
 def _without(pairs: _Pairs, others: _Pairs, width: int) -> _Pairs:
