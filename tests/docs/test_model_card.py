@@ -62,6 +62,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     choose = {"name": "multiple_choice", "max_length": 64}
     likely = {**choose, "score": "likelihood", "prompt": 'Q: "{question}"\nA: {option}'}
     answer = {"name": "question_answering", "max_length": 64, "max_answer_tokens": 4}
+    (root / "searches.json").write_text(json.dumps([{"query": text, "positive": f"the {text.split()[-1]} day"} for text, _ in sentences(60)]))
+    vectors = {"name": "embedding", "max_length": 32}
     classify = {"name": "text_classification", "max_length": 32}
     pairs = {"name": "text_pair", "max_length": 32}
     relations = {"name": "relation_extraction", "max_length": 32, "markers": ["0", "1", "2", "3"]}
@@ -105,6 +107,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
         ),
         "model for relations": made("model for relations", bert, "relations.json", relations, "full"),
         "adapter for relations": made("adapter for relations", llama, "relations.json", {**relations, "markers": ["<", ">", '"', '"']}, LORA),
+        "model for vectors": made("model for vectors", llama, "searches.json", {**vectors, "query_prefix": 'ask "it": '}, "full"),
+        "adapter for vectors": made("adapter for vectors", bert, "searches.json", {**vectors, "pooling": "cls"}, LORA),
         "model for a number": made("model for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, "full"),
     }
 
@@ -156,6 +160,9 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
     options = {"question": "What do people wear on their feet?", "choices": ["shoes", "a hat", "soup for two"]}
     for name in (name for name in artifacts if "for options" in name):
         assert said[name] == weitiao.load(artifacts[name]).predict([options])[0].value
+    for name in ("model for vectors", "adapter for vectors"):
+        query, passage = (row.value for row in weitiao.load(artifacts[name]).predict([{"query": "A text."}, {"positive": "Another text."}]))
+        assert json.loads(said[name])[0][1] == pytest.approx(sum(a * b for a, b in zip(query, passage, strict=True)), abs=1e-4)
     question = Turn("user", "What can you do for me?")
     for name, turns in (("model for conversations", [question]), ("adapter for conversations", [Turn("system", 'Say "yes", or\nno.'), question])):
         assert said[name] == weitiao.load(artifacts[name]).converse(turns, on_text=lambda piece: None).text

@@ -28,8 +28,11 @@ TITLES = {
     "has_answer_exact_match": "Exact match where there is an answer",
     "has_answer_f1": "F1 where there is an answer",
     "no_answer_exact_match": "Exact match where there is none",
+    "ndcg@10": "nDCG@10",
+    "mrr@10": "MRR@10",
+    "tf_idf": "TF-IDF",
 }
-"""Metric -> what it is called where its name says too little."""
+"""Metric or baseline -> what it is called where its name says too little."""
 UNITS = {
     "loss": "nats per token",
     "stop_rate": "of answers",
@@ -46,6 +49,7 @@ BEFORE = {
     "frequent_tag": "the tag that each word has most often in training",
     "blind_choice": "always the longest option, or always the one that stands where the right one does most often, whichever is better on train",
     "first_sentence": "the first sentence of every text, or no answer where that is right more often on train",
+    "tf_idf": "a comparison by words (TF-IDF)",
 }
 """What a report's `before_is` and its baselines mean; a task may name others, which say what they are."""
 
@@ -55,8 +59,8 @@ def before_said(before_is: str) -> str:
     return BEFORE.get(before_is, before_is.replace("_", " "))
 
 
-def verdict(metric: str, entry: Mapping[str, Any], *, before_is: str, split: str, majority: float | None = None) -> dict[str, str]:
-    """Return level (better, worse, not proven) and one sentence for the main metric's entry."""
+def verdict(metric: str, entry: Mapping[str, Any], *, before_is: str, split: str, trivial: float | None = None, trivial_is: str = "majority") -> dict[str, str]:
+    """Return level (better, worse, not proven) and one sentence for the main metric's entry. trivial: what a prediction without a model would score."""
     before, after, change = entry["before"], entry["after"], entry["difference"]
     p = entry["p_value"]
     gained = change["value"] if entry["higher_is_better"] else -change["value"]
@@ -73,8 +77,9 @@ def verdict(metric: str, entry: Mapping[str, Any], *, before_is: str, split: str
     sentence = f"{start} on {after['n']} {split} rows{baseline}; change {moved}, 95\u00a0% interval {low} to {high}, {p_in_words(p)}."
     if level == "not proven":
         sentence += " That may be chance."
-    if majority is not None:
-        sentence += f" The same answer for every row would score {number(majority, digits_of([majority], beside=both))}."
+    if trivial is not None and trivial_is != before_is:
+        said = before_said(trivial_is)
+        sentence += f" {said[:1].upper()}{said[1:]} would score {number(trivial, digits_of([trivial], beside=both))}."
     return {"level": level, "sentence": sentence}
 
 
@@ -178,6 +183,7 @@ def snippet(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
         "AutoModelForTokenClassification": _tags,
         "AutoModelForCausalLM": _answers if opens["takes"] == "conversations" else _continues,
         "AutoModelForMaskedLM": _fills,
+        "AutoModel": _embeds,
     }
     tasks = {"question_answering": _finds, "multiple_choice": _chooses}
     if task.get("name") in tasks:
@@ -195,7 +201,7 @@ def _opened(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
             'tokenizer = AutoTokenizer.from_pretrained("model")',
             f'model = {name}.from_pretrained("model")',
         ]
-    kind = name.replace("AutoModel", "AutoPeftModel")
+    kind = "AutoPeftModelForFeatureExtraction" if name == "AutoModel" else name.replace("AutoModel", "AutoPeftModel")
     labels = f"num_labels={opens['num_labels']}, " if "num_labels" in opens else ""
     return [
         f"from peft import {kind}",
@@ -408,4 +414,28 @@ def _fills(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
         'model = PeftModel.from_pretrained(base, "adapter").merge_and_unload()',
         'fill = pipeline("fill-mask", model=model, tokenizer=AutoTokenizer.from_pretrained("tokenizer"))',
         asked,
+    ]
+
+
+_POOLED = {
+    "mean": ['mask = inputs["attention_mask"].unsqueeze(-1)', "vectors = (states * mask).sum(1) / mask.sum(1)"],
+    "cls": ["vectors = states[:, 0]"],
+    "last": ['vectors = states[torch.arange(len(states)), inputs["attention_mask"].sum(1) - 1]'],
+}
+
+
+def _embeds(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    texts = [f"{task.get(f'{kind}_prefix') or ''}{text}" for kind, text in (("query", "A text."), ("passage", "Another text."))]
+    also = ['# sentence-transformers opens the folder too: SentenceTransformer("model").encode(texts)'] if opens["folder"] == "model" else []
+    return [
+        *also,
+        "import torch",
+        *_opened(opens, task),
+        f"texts = {json.dumps(texts, ensure_ascii=False)}",
+        'inputs = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")',
+        "with torch.inference_mode():",
+        "    states = model.eval()(**inputs).last_hidden_state",
+        *_POOLED[task.get("pooling") or "mean"],
+        "vectors = torch.nn.functional.normalize(vectors)",
+        "print((vectors @ vectors.T).tolist())  # cosines",
     ]

@@ -27,7 +27,7 @@ class Said:
     """Outputs for features, in their order, and the mean loss where they have targets."""
 
     values: Tensor | list[Tensor]
-    """(n, k); a list of (tokens, k) where something is said about every token."""
+    """(n, k); a list of (m, k) where something is said about every token, or about every line of a row."""
     loss: float | None
 
 
@@ -73,8 +73,11 @@ def outputs(
                     on_batch(piece.stop)
     finally:
         model.train(was_training)
+    said_of_all = values if values is not None else torch.empty(0)
     loss = sum(coefficients[name] * sums[name] / counts[name] for name in sums) if sums else None
-    return Said(values if values is not None else torch.empty(0), loss)
+    if (joint := task.joint_loss(said_of_all, features)) is not None:
+        loss = float(joint.value())
+    return Said(said_of_all, loss)
 
 
 def _placed(values: Tensor | list[Tensor] | None, said: Tensor | list[Tensor], chosen: Sequence[int], count: int) -> Tensor | list[Tensor]:

@@ -146,6 +146,8 @@ class Ways:
     packed: bool
     cpu: bool = True
     checkpointing: bool = False
+    again: float = 0.0
+    """Forwards without a backward that each micro-batch takes besides, where the rows of a step see each other (`training/coupled.py`)."""
     bf16: bool = False
     optimizer: str = "adamw"
     momentum: bool = True
@@ -265,7 +267,7 @@ def terms(body: Body, forwards: tuple[Forward, ...], steps: float, ways: Ways, *
     tokens = sum(forward.tokens for forward in forwards)
     asked = sum(forward.asked for forward in forwards)
     squares = sum(forward.squares for forward in forwards)
-    again = 2 if ways.checkpointing and learns else 1
+    again = (2 if ways.checkpointing else 1) + ways.again if learns else 1
     flops = counted.forward_flops * again + (counted.backward_flops if learns else 0.0)
     moved = counted.forward_bytes * again + (counted.backward_bytes if learns else 0.0)
     operations = counted.forward_operations * again + (counted.backward_operations if learns else 0)

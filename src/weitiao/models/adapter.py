@@ -151,6 +151,8 @@ def _task_type(model: Module) -> str | None:
     config: Any = model.config
     if config.is_encoder_decoder:
         return "SEQ_2_SEQ_LM"
+    if model.base_model is model:
+        return "FEATURE_EXTRACTION"
     return "CAUSAL_LM" if name.endswith(("ForCausalLM", "LMHeadModel")) else None
 
 

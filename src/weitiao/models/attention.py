@@ -66,8 +66,9 @@ def _said(model: Module) -> Tensor | None:
     model.eval()
     try:
         with torch.inference_mode():
-            logits: Tensor = any_model(**inputs).logits
-            return torch.cat([logits[0].flatten(), logits[1, :7].flatten()]) if logits.ndim == 3 else logits.flatten()
+            found = any_model(**inputs)
+            said: Tensor = found.logits if hasattr(found, "logits") else found.last_hidden_state
+            return torch.cat([said[0].flatten(), said[1, :7].flatten()]) if said.ndim == 3 else said.flatten()
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
         return None
     finally:

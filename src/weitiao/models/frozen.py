@@ -118,8 +118,9 @@ class Prefix:
             with torch.inference_mode(), precision.autocast(self.dtype, self.strategy.device):
                 batch = self._batch(features, few)
                 expected = _last(self.model, batch, pooled=self.pooled)
-                states = _rows(self._of(batch).float().cpu(), batch, lengths(features)[few].tolist(), pooled=self.pooled)
-                starts = np.concatenate([[0], np.cumsum([len(row) for row in states])])
+                sizes = self._sizes(features)[few]
+                states = _rows(self._of(batch).float().cpu(), batch, sizes.tolist())
+                starts = np.concatenate([[0], np.cumsum(sizes)])
                 again = FrozenStates(torch.cat(states).numpy(), starts, self.pooled).attached(self._batch(features, few), range(len(few)))
                 found = _last(self.model, again.to(self.strategy.device), pooled=self.pooled)
             return bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max())
@@ -134,8 +135,7 @@ class Prefix:
 
         Raises OSError where the cache cannot be written. on_batch gets the number of features done.
         """
-        sizes = np.ones(len(features), dtype=int) if self.pooled else lengths(features)
-        starts = np.concatenate([[0], np.cumsum(sizes)])
+        starts = np.concatenate([[0], np.cumsum(self._sizes(features))])
         entry = environment.cache_folder() / "states" / self._fingerprint(features)
         with files.locked(entry.with_name(f"{entry.name}.lock")):  # a second process waits, and finds what the first computed
             if (values := _opened(entry)) is None:
@@ -152,11 +152,15 @@ class Prefix:
         config: Any = self.model.config
         return int(config.get_text_config().hidden_size)
 
+    def _sizes(self, features: Sequence[Features]) -> np.ndarray:
+        """Return how many states each of the features has, (n,)."""
+        return np.ones(len(features), dtype=int) if self.pooled else lengths(features)
+
     def _batch(self, features: Sequence[Features], chosen: Sequence[int]) -> Batch:
         return self.task.collate([features[n] for n in chosen], self.layout).to(self.strategy.device)
 
     def _compute(self, values: np.ndarray, features: Sequence[Features], starts: np.ndarray, on_batch: Callable[[int], None] | None) -> None:
-        every = lengths(features)
+        every, sizes = lengths(features), self._sizes(features)
         order = np.argsort(-every, kind="stable").tolist()
         was_training = self.model.training
         self.model.eval()
@@ -165,7 +169,7 @@ class Prefix:
                 for piece in divided(every[order].tolist(), most_rows=len(order), most_tokens=TOKENS):
                     chosen = order[piece]
                     batch = self._batch(features, chosen)
-                    for n, state in zip(chosen, _rows(self._of(batch).float().cpu(), batch, every[chosen].tolist(), pooled=self.pooled), strict=True):
+                    for n, state in zip(chosen, _rows(self._of(batch).float().cpu(), batch, sizes[chosen].tolist()), strict=True):
                         values[starts[n] : starts[n + 1]] = state.numpy()
                     if on_batch is not None:
                         on_batch(piece.stop)
@@ -184,7 +188,7 @@ class Prefix:
             if name in below and not parameter.requires_grad:
                 digest.update(name.encode() + parameter.detach().float().cpu().contiguous().numpy().tobytes())
         for feature in features:
-            digest.update(np.asarray([feature.second, *feature.input_ids, *feature.places], dtype=np.int64).tobytes() + b"|")
+            digest.update(np.asarray([feature.second, len(feature.places), *feature.places, *feature.input_ids], dtype=np.int64).tobytes() + b"|")
         return digest.hexdigest()[:24]
 
 
@@ -203,10 +207,9 @@ class FrozenStates:
         together = torch.cat([torch.tensor(self.values[self.starts[n] : self.starts[n + 1]]) for n in chosen])
         if self.pooled or batch.lengths is not None:
             states = together if self.pooled else together[None]
-        else:  # tokens of a feature stand one behind the other, in one line or in several
-            real = batch.inputs["attention_mask"].bool()
-            states = together.new_zeros((*real.shape, together.shape[-1]))
-            states[real] = together
+        else:
+            states = together.new_zeros((*batch.inputs["input_ids"].shape, together.shape[-1]))
+            states[batch.inputs["attention_mask"].bool()] = together  # the lines of a row stand in the order of its tokens
         batch.inputs[GIVEN] = states
         return batch
 
@@ -223,7 +226,7 @@ def prefix(model: Module) -> tuple[int, bool]:
     except NoTargets:
         return 0, False
     learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if body is None or getattr(config, "is_encoder_decoder", False) or learns & set(parts.embeddings) or _is_random_outside(body, parts.stack, model):
+    if getattr(config, "is_encoder_decoder", False) or learns & set(parts.embeddings) or _is_random_outside(body, parts.stack, model):
         return 0, False
     stack: Any = model.get_submodule(parts.stack)
     layers = 0
@@ -245,7 +248,7 @@ def _is_random_outside(body: Module, stack: str, model: Module) -> bool:
 
 
 def _body(model: Module) -> Any:
-    return getattr(model, str(model.base_model_prefix), None)
+    return getattr(model, str(model.base_model_prefix), model)
 
 
 def _last(model: Module, batch: Batch, *, pooled: bool) -> Tensor:
@@ -257,12 +260,11 @@ def _last(model: Module, batch: Batch, *, pooled: bool) -> Tensor:
     return states[0] if batch.lengths is not None else states[batch.inputs["attention_mask"].bool()]
 
 
-def _rows(states: Tensor, batch: Batch, sizes: Sequence[int], *, pooled: bool) -> list[Tensor]:
-    """Return the states of each feature of a batch, padding left out. sizes: their tokens."""
-    if pooled:
-        return [row[None] for row in states]
-    together = states[0] if batch.lengths is not None else states[batch.inputs["attention_mask"].bool().cpu()]
-    return list(torch.split(together, list(sizes)))
+def _rows(states: Tensor, batch: Batch, sizes: Sequence[int]) -> list[Tensor]:
+    """Return the states of each feature, padding left out. sizes: how many each of them has."""
+    if states.ndim == 3:
+        states = states[0] if batch.lengths is not None else states[batch.inputs["attention_mask"].cpu().bool()]
+    return list(torch.split(states, list(sizes)))
 
 
 def size(tokens: int, width: int) -> int:

@@ -49,6 +49,11 @@ def check_head(config: Any, head: Head, *, asked: str) -> None:
         masked = head.auto_class == "AutoModelForMaskedLM"
         hint = "Set task.masked=false, or choose an encoder such as BERT." if masked else "Choose another model, or another task."
         raise WrongHead(f"{asked}: {config.model_type} has no head for the task.", hint=hint)
+    if head.is_body and config.is_encoder_decoder:
+        raise WrongHead(
+            f"{asked}: {config.model_type} is an encoder and a decoder, whose last hidden states are those of an answer, not of a text.",
+            hint="Choose an encoder such as BERT, or a decoder.",
+        )
     both_sides = not config.is_encoder_decoder and not getattr(config, "is_decoder", False) and not getattr(config, "causal", False)
     if head.auto_class == "AutoModelForCausalLM" and both_sides and type(config) in transformers.AutoModelForMaskedLM._model_mapping:
         raise WrongHead(
@@ -68,8 +73,7 @@ def labels_in_checkpoint(located: Located) -> list[str] | None:
 def skeleton(config: Any, head: Head) -> Module:
     """Return the model without memory for weights (meta device): enough to count and choose parameters."""
     with _quiet(), torch.device("meta"):
-        model: Module = _auto(head, config).from_config(config)
-        return model
+        return _without_pooler(_auto(head, config).from_config(config), head)
 
 
 def weights(located: Located, config: Any, head: Head, *, seed: int) -> Loaded:
@@ -90,7 +94,7 @@ def weights(located: Located, config: Any, head: Head, *, seed: int) -> Loaded:
             output_loading_info=True,
             trust_remote_code=False,
         )
-    base = f"{model.base_model_prefix}."
+    base = "" if head.is_body else f"{model.base_model_prefix}."
     absent = {str(key) for key in info["missing_keys"]} | {str(key[0]) for key in info["mismatched_keys"]}
     in_body = sorted(key for key in absent if key.startswith(base) and "pooler" not in key)
     if in_body:
@@ -100,9 +104,17 @@ def weights(located: Located, config: Any, head: Head, *, seed: int) -> Loaded:
         )
     in_head = sorted(key for key in absent if not key.startswith(base))
     if in_head or own is None or own == wanted or not wanted:
-        return Loaded(model, bool(in_head))
+        return Loaded(_without_pooler(model, head), bool(in_head))
     _redraw_head(model, config, head, base, seed)
     return Loaded(model, True, f"The model's own head knows other labels ({', '.join(own[:5])}): replaced by a new one.")
+
+
+def _without_pooler(model: Any, head: Head) -> Module:
+    """Return the model; where its last hidden states are read, without a pooler behind them, which would only lie idle."""
+    if head.is_body and getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    whole: Module = model
+    return whole
 
 
 def _redraw_head(model: Module, config: Any, head: Head, base: str, seed: int) -> None:

@@ -64,7 +64,7 @@ def hidden_states(model: Module, batch: Batch) -> Tensor:
     more = attention.arguments(model, batch)
     if model.config.is_encoder_decoder:  # type: ignore[union-attr]
         return _decoded(model, batch)
-    body: Any = getattr(model, str(model.base_model_prefix))
+    body: Any = getattr(model, str(model.base_model_prefix), model)  # a model without a head is its own body
     if hasattr(model.config.get_text_config(), "use_cache") and "use_cache" not in more:  # type: ignore[union-attr,operator]
         more["use_cache"] = False
     states: Tensor = body(**{**batch.inputs, **more}).last_hidden_state

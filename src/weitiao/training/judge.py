@@ -76,7 +76,7 @@ class Judge:
             baselines["head_only"] = values = self._head_only(model, kept)
             return "head_only", [Prediction(row.id, value) for row, value in zip(data.proof, values, strict=True)], baselines
         if head_is_new and trivial is not None:
-            return task.trivial_is, [Prediction(row.id, value) for row, value in zip(data.proof, trivial, strict=True)], baselines
+            return task.trivial_is, [Prediction.of(row.id, value) for row, value in zip(data.proof, trivial, strict=True)], baselines
         if kept.is_file():
             return "model", [Prediction(**entry) for entry in files.read_json(kept)], baselines
         self.tell(Phase("measuring before: the model as it is"))

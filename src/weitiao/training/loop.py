@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
 
-from weitiao.core.contracts import Batch, Features, Method, Objective, Regularizer, Strategy
+from weitiao.core.contracts import Batch, Features, Method, Objective, Regularizer, Strategy, is_coupled
 from weitiao.errors import Diverged
 from weitiao.models import precision
-from weitiao.training import optim
+from weitiao.training import coupled, optim
 from weitiao.training.loader import Loader
 
 
@@ -63,8 +63,9 @@ def steps(
     """Yield after every optimizer step from `start` to the schedule's end.
 
     The gradient of a step is that of sum over rows / count over rows, whatever the micro-batches: counts are summed
-    before the first backward. Everything random in a step follows from (seed, step), so a resumed run needs no
-    generator states. Raises Diverged, naming rows, before a gradient that is not finite reaches the weights.
+    before the first backward, and rows that see each other have one loss for the whole step (`coupled.py`). Everything
+    random in a step follows from (seed, step), so a resumed run needs no generator states. Raises Diverged, naming rows,
+    before a gradient that is not finite reaches the weights.
     """
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     parameters = list(named.values())
@@ -73,16 +74,12 @@ def steps(
         torch.manual_seed(seed * 1_000_003 + step)
         method.training_mode(model)
         batches = loader.step(step)
-        counts = strategy.sum(total_counts(objective, batches))
         rate = schedule.at(step)
         optim.set_learning_rate(optimizer, rate)
-        loss = torch.zeros((), device=strategy.device)
-        for number, batch in enumerate(batches):
-            with strategy.no_sync(model, last=number == len(batches) - 1):
-                with precision.autocast(dtype, strategy.device):
-                    value = objective(model, batch.to(strategy.device)).value(counts)
-                torch.autograd.backward(value)
-            loss += value.detach()
+        if is_coupled(objective):
+            loss = coupled.backward(model, objective, batches, strategy=strategy, dtype=dtype)
+        else:
+            loss = backward(model, objective, batches, strategy=strategy, dtype=dtype)
         for penalty in penalties(method, regularizers, model, named):
             torch.autograd.backward(penalty)
             loss += penalty.detach()
@@ -97,6 +94,19 @@ def steps(
         method.after_step(model, step + 1, schedule.total)
         tokens, examples = sum(batch.tokens for batch in batches), sum(len(batch.rows) for batch in batches)
         yield Done(step + 1, loss, norm, rate, tokens, examples, time.perf_counter() - began)
+
+
+def backward(model: Module, objective: Objective, batches: Sequence[Batch], *, strategy: Strategy, dtype: str) -> Tensor:
+    """Add the gradient of an optimizer step to that of the weights, one micro-batch after the other, and return the loss."""
+    counts = strategy.sum(total_counts(objective, batches))
+    loss = torch.zeros((), device=strategy.device)
+    for number, batch in enumerate(batches):
+        with strategy.no_sync(model, last=number == len(batches) - 1):
+            with precision.autocast(dtype, strategy.device):
+                value = objective(model, batch.to(strategy.device)).value(counts)
+            torch.autograd.backward(value)
+        loss += value.detach()
+    return loss
 
 
 def total_counts(objective: Objective, batches: Sequence[Batch]) -> dict[str, float]:

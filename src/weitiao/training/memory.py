@@ -39,6 +39,14 @@ class Situation:
     evaluations: int
     free_gb: float | None
     """Memory that this process may use in all; None where the system does not tell."""
+    coupled: bool = False
+    """Whether the rows of a step see each other."""
+
+    def ways_of(self, choice: Choice) -> Ways:
+        """Return how a choice is computed."""
+        division = choice.division
+        again = 1 - division.batch_size / division.rows_per_step if self.coupled else 0.0
+        return dataclasses.replace(self.ways, packed=division.pack_tokens is not None, checkpointing=choice.checkpointing, again=again)
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ def outlook(now: Situation, choice: Choice) -> Forecast:
     body = now.body
     if choice.lora:
         body = dataclasses.replace(body, trainable=round(LORA_SHARE * body.parameters), product_learns=False, method="lora")
-    ways = dataclasses.replace(now.ways, packed=choice.division.pack_tokens is not None, checkpointing=choice.checkpointing)
+    ways = now.ways_of(choice)
 
     def need(forward: Forward) -> float:
         return body.counted.kept_bytes * forward.tokens + kept_attention(body.counted, forward, ways)

@@ -12,6 +12,7 @@ from torch.nn import Module
 
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
+from weitiao.errors import Conflict
 from weitiao.inspect.forecast import Body, Forecast, Ways, terms
 from weitiao.models import attention, dropout, frozen, load, precision, readout, sizes, vocabulary
 from weitiao.models.anatomy import anatomy
@@ -62,6 +63,8 @@ class Facts:
     """Words that occur in the training rows, where the word embedding can be left with these alone."""
     free_gb: float | None = None
     """Memory that this process may use in all; None where the system does not tell."""
+    coupled: bool = False
+    """Whether the rows of a step see each other."""
     notes: tuple[str, ...] = ()
 
 
@@ -170,7 +173,7 @@ def _situation(recipe: Recipe, facts: Facts, *, steps: int, evaluations: int, pa
         momentum=train.momentum > 0,
     )
     body = replace(facts.body, passed=passed, resting=facts.resting if _compacts(recipe) else 0)
-    return Situation(body, facts.lengths, ways, steps, evaluations, facts.free_gb)
+    return Situation(body, facts.lengths, ways, steps, evaluations, facts.free_gb, facts.coupled)
 
 
 def _told(recipe: Recipe, now: Situation, choice: Choice, seen: Forecast) -> dict[str, Any]:
@@ -205,7 +208,7 @@ def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:
 def promised(recipe: Recipe, facts: Facts, plan: Plan, steps: Sequence[int]) -> list[dict[str, float]]:
     """Return the work of each of these steps, as `inspect/forecast.py` adds it up to seconds."""
     now, choice = _situation(recipe, facts, steps=plan.steps, evaluations=0, passed=plan.cached_layers), _decided(recipe, plan)
-    ways = replace(now.ways, packed=plan.packing, checkpointing=plan.gradient_checkpointing)
+    ways = now.ways_of(choice)
     order = order_of(facts.lengths, choice.division)
     return [terms(now.body, tuple(forwards), 1, ways) for forwards in forwards_of_steps(facts.lengths, choice.division, order, steps)]
 
@@ -246,6 +249,12 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
     Packing and read-out are what is expected; what the model itself shows when it is loaded takes their place.
     """
     recipe, data, head = prepared.recipe, prepared.data, prepared.recipe.task.head
+    coupled = recipe.task.objective().coupled
+    if coupled and recipe.train.step_rows < 2:
+        raise Conflict(
+            f"train: a step of one row has nothing to compare it with, and {recipe.task.name} learns by comparing.",
+            hint="Set train.batch_size or train.gradient_accumulation higher: 32 rows in a step are few; more forwards in a step need no more memory.",
+        )
     model = recipe.method.apply(load.skeleton(prepared.config, head))
     optim.by_layer(recipe.method.groups(model), model, recipe.train.layer_decay)  # what cannot be done is said before a weight is loaded
     recipe.method.training_mode(model)
@@ -257,7 +266,7 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
         measured = {**measured, **precision.speeds(prepared.device)}
     config = prepared.config.get_text_config()
     tokens = token_facts(encoded.train)
-    known = load.labels_in_checkpoint(prepared.located) == list(head.config.get("id2label", {}).values())
+    known = head.is_body or load.labels_in_checkpoint(prepared.located) == list(head.config.get("id2label", {}).values())
     return Facts(
         data=data.fingerprint,
         windows=len(encoded.train),
@@ -281,6 +290,7 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
         precision=measured,
         threads=torch.get_num_threads(),
         free_gb=memory.free_gb(prepared.device),
+        coupled=coupled,
         notes=prepared.notes,
     )
 

@@ -17,7 +17,7 @@ from weitiao.core.recipe import Recipe
 from weitiao.core.rows import Row
 from weitiao.errors import BadValue, EmptySplit
 from weitiao.inspect import rows as inspect_rows
-from weitiao.models import convert, load, locate, new, tokens
+from weitiao.models import convert, load, locate, new, sentence, tokens
 from weitiao.parallel.single import device_of
 from weitiao.training import feature_cache
 from weitiao.training.features import Builder, FeatureTable
@@ -72,6 +72,9 @@ def prepare(recipe: Recipe) -> Prepared:
         notes.append(f"task.max_length lowered from {task.max_length} to the model's {tokenizer.longest}.")
         task = task.revised(max_length=tokenizer.longest)
     task = task.settled(tokenizer)
+    if task.head.is_body:
+        traits = sentence.traits(located, config)
+        task, notes = task.suited(traits), [*notes, *traits.notes]
     return Prepared(recipe.with_task(task), data, located, config, tokenizer, device, tuple(notes))
 
 

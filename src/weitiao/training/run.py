@@ -113,7 +113,7 @@ class _Run:
             attention.install(self.model)
         layout = self.prepared.tokenizer.layout(packed=self.plan.packing, most_tokens=self.plan.pack_tokens, shares=self.plan.share_prefix)
         self.judge = Judge(self.prepared, self.encoded, layout, self.strategy, self.tell)
-        self.notes = [*self.plan.notes, *([loaded.note] if loaded.note else [])]
+        self.notes = [*self.plan.notes, *([loaded.note] if loaded.note else []), *self.recipe.task.rests_on(self.prepared.data.proof)]
         if loaded.head_is_new and self.recipe.task.probes and len(self.encoded.train) > baseline.MOST_ROWS:
             self.notes.append(
                 f"The linear head of before was fitted on {baseline.MOST_ROWS} of the {len(self.encoded.train)} training rows, drawn by the seed."

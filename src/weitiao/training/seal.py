@@ -43,6 +43,7 @@ def seal(
         tokenizer.save(folder / "tokenizer", recipe.task.max_length)
         if (folder / whole.FOLDER).is_dir():
             tokenizer.save(folder / whole.FOLDER, recipe.task.max_length)
+            recipe.task.accompany(folder / whole.FOLDER, model.config)
         files.write_text(folder / "recipe.yaml", recipe.as_yaml())
         files.write_json(folder / "task.json", recipe.task.settings())
         again = strategy.wrap(recipe.method.load(folder, recipe.task.head))

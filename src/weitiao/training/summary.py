@@ -51,13 +51,11 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the report but for the artifact's hash. began: monotonic time since which `progress` was not told."""
     recipe, task, data = prepared.recipe, prepared.recipe.task, prepared.data
-    targets = [row.target for row in data.proof]
+    ids, targets = [row.id for row in data.proof], [row.target for row in data.proof]
     compared = {metric.name: score.compare(metric, outcome.before, outcome.after, targets) for metric in task.metrics()}
     metrics = {name: entry for name, entry in compared.items() if entry is not None}
     main = task.metrics()[0].name
-    baselines = {
-        name: _scores(task, [Prediction(row.id, v) for row, v in zip(data.proof, values, strict=True)], targets) for name, values in outcome.baselines.items()
-    }
+    baselines = {name: _scores(task, list(map(Prediction.of, ids, values)), targets) for name, values in outcome.baselines.items()}
     tables = [task.breakdown([p.value for p in side], targets) for side in (outcome.before, outcome.after)]
     proof_name = f"proof ({data.split})"
     features = {"train": encoded.train, "dev": encoded.dev, proof_name: encoded.proof}
@@ -79,7 +77,8 @@ def summarise(
             metrics[main],
             before_is=outcome.before_is,
             split=data.split,
-            majority=baselines["majority"][main]["value"] if "majority" in baselines else None,
+            trivial_is=task.trivial_is,
+            trivial=baselines[task.trivial_is][main]["value"] if task.trivial_is in baselines else None,
         ),
         "split": data.split,
         "split_said": data.splits.said,

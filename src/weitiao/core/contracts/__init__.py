@@ -4,11 +4,11 @@ Torch appears in annotations only: these files, like all of `core`, import witho
 """
 
 from weitiao.core.contracts.batch import IGNORED, Batch, Features, Layout, Outputs, Prediction
-from weitiao.core.contracts.loss import Loss, Objective, Term
+from weitiao.core.contracts.loss import Coupled, Loss, Objective, Term, is_coupled
 from weitiao.core.contracts.method import Capability, Method, ParameterGroup, Regularizer, Strategy
 from weitiao.core.contracts.metric import Metric
 from weitiao.core.contracts.source import Source, Split
-from weitiao.core.contracts.task import Answer, Generation, Head, Task
+from weitiao.core.contracts.task import Answer, Generation, Head, Task, Traits
 from weitiao.core.contracts.tokens import Frame, Tokens
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Answer",
     "Batch",
     "Capability",
+    "Coupled",
     "Features",
     "Frame",
     "Generation",
@@ -35,4 +36,6 @@ __all__ = [
     "Task",
     "Term",
     "Tokens",
+    "Traits",
+    "is_coupled",
 ]

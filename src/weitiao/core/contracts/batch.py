@@ -65,7 +65,7 @@ class Batch:
     inputs: dict[str, Tensor]
     """Of shape (rows, longest), or (1, tokens) where packed; a row with several sequences, such as options, has a line for each."""
     targets: Tensor | None
-    """One value per row, or one per position, in the shape of the inputs."""
+    """One value per row, or one per position, in the shape of the inputs; or what the task says of each line, (lines, k)."""
     rows: tuple[str, ...]
     tokens: int
     """Real tokens of the rows: padding is not counted, a shared prefix is, once for every row."""
@@ -98,7 +98,7 @@ class Outputs:
     """What a model said about a batch, on the CPU in fp32, one entry per row of the batch."""
 
     values: Tensor | list[Tensor]
-    """(rows, k); a list of (tokens, k) where something is said about every token."""
+    """(rows, k); a list of (m, k) where something is said about every token, or about every line of a row."""
     loss: Loss | None = None
 
 
@@ -113,6 +113,11 @@ class Prediction:
     """Label -> probability, where there is such a thing."""
     measures: Mapping[str, float] = field(default_factory=dict)
     """What was measured on the row, such as `nll` and `tokens`: the negative log-likelihood of its labelled tokens and their number."""
+
+    @classmethod
+    def of(cls, id: str, value: Any) -> Prediction:
+        """Return the prediction of a value for a row; a value that is a prediction already stays what it is."""
+        return value if isinstance(value, Prediction) else cls(id, value)
 
     def as_dict(self) -> dict[str, Any]:
         """Return id, prediction, and scores and measures where there are any, to six decimals: what is printed of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +42,7 @@ class Objective(Protocol):
 
     @property
     def coupled(self) -> bool:
-        """Whether rows of a batch see each other (in-batch negatives): then it may not be split into micro-batches."""
+        """Whether rows of a step see each other (in-batch negatives): then it is `Coupled`, and its micro-batches have one loss together."""
         ...
 
     def counts(self, batch: Batch) -> dict[str, float]:
@@ -52,3 +52,20 @@ class Objective(Protocol):
     def __call__(self, model: Module, batch: Batch) -> Loss:
         """Return the loss, differentiable, as sums and counts."""
         ...
+
+
+class Coupled(Objective, Protocol):
+    """An objective whose rows see each other: a forward looks at every line by itself, and the loss is made of what it said about all lines of a step."""
+
+    def states(self, model: Module, batch: Batch) -> Tensor:
+        """Return what the loss is made of, (lines, width) in fp32, differentiable; that of a line does not depend on the others."""
+        ...
+
+    def joint(self, states: Tensor, targets: Tensor) -> Loss:
+        """Return the loss of all micro-batches of a step together: their states and their targets, one behind the other."""
+        ...
+
+
+def is_coupled(objective: Objective) -> TypeGuard[Coupled]:
+    """Tell whether the rows of a step see each other."""
+    return objective.coupled

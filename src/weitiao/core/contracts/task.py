@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field
 
 from weitiao.core.component import Component
 from weitiao.core.contracts.batch import Batch, Features, Layout, Outputs, Prediction
-from weitiao.core.contracts.loss import Objective
+from weitiao.core.contracts.loss import Loss, Objective
 from weitiao.core.contracts.metric import Metric
 from weitiao.core.contracts.source import Source
 from weitiao.core.contracts.tokens import Tokens
@@ -33,6 +34,25 @@ class Head:
     """Settings for the model's configuration: number of labels, their names, the problem type."""
     instead: str | None = None
     """Name of the Auto class whose head serves where an architecture lacks the first, such as a classifier asked at every token."""
+
+    @property
+    def is_body(self) -> bool:
+        """Whether nothing stands on top: the task reads the last hidden states themselves."""
+        return self.auto_class == "AutoModel"
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a task that reads hidden states wants to know of a checkpoint."""
+
+    causal: bool
+    """Whether a token sees only what stands before it."""
+    pooling: str | None = None
+    """How the checkpoint itself makes one vector of a text, where it says so: mean, cls or last."""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """What the checkpoint itself puts before a `query` and before a `passage`, where it says so."""
+    notes: tuple[str, ...] = ()
+    """What it says of itself and is not done here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +119,10 @@ class Task(Component):
         """Return a copy that knows the tokenizer, having told it what it needs, such as the chat template."""
         return self
 
+    def suited(self, traits: Traits) -> Self:
+        """Return a copy that knows the checkpoint whose hidden states it reads. Asked only where `head.is_body`."""
+        return self
+
     def check(self, rows: Sequence[Row], split: str) -> None:
         """Raise BadRow where rows of dev or test hold a target that the fitted task does not know."""
         return None
@@ -148,11 +172,18 @@ class Task(Component):
     def predict(self, model: Module, batch: Batch) -> Outputs:
         """Return what the model says; with the plain loss too where the batch has targets."""
 
+    def joint_loss(self, values: Any, features: Sequence[Features]) -> Loss | None:
+        """Return the plain loss of all features together where rows see each other; None where `predict` says it, or nothing is asked.
+
+        values: what `predict` said, in the order of the features.
+        """
+        return None
+
     @abstractmethod
     def decode(self, values: Any, features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
         """Return one prediction per row, in order; windows of one row are merged.
 
-        values: what `predict` said, in the order of the features: a tensor (n, k), or a list of (tokens, k).
+        values: what `predict` said, in the order of the features: a tensor (n, k), or a list of (m, k).
         """
 
     @property
@@ -196,7 +227,10 @@ class Task(Component):
         return None
 
     def trivial(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Any] | None:
-        """Return a prediction for each of the rows that takes no model, with nothing but the training rows known; None where there is none."""
+        """Return a prediction for each of the rows that takes no model, with nothing but the training rows known; None where there is none.
+
+        A prediction is a value, or a whole Prediction where the scores rest on its measures.
+        """
         value = self.majority(train)
         return None if value is None else [value] * len(rows)
 
@@ -228,6 +262,13 @@ class Task(Component):
             found, wanted = set(value), set(target)
             return len(found & wanted) / len(found | wanted) if found | wanted else 1.0
         return float(value == target)
+
+    def rests_on(self, rows: Sequence[Row]) -> list[str]:
+        """Return sentences for the report on what the scores of these rows rest on."""
+        return []
+
+    def accompany(self, folder: Path, config: Any) -> None:
+        """Write into the folder of a whole model what other programs need to use it for this task. config: the model's."""
 
     def breakdown(self, predicted: Sequence[Any], targets: Sequence[Any]) -> dict[str, Any]:
         """Return the tables a report shows beside the scores: `per_class`, `confusion`."""
