@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import Module
 
-from weitiao.core import artifact, files, report
+from weitiao.core import artifact, card, files
 from weitiao.core.contracts import Features, Prediction, Strategy
 from weitiao.errors import Damaged
 from weitiao.evaluation.predict import furthest, outputs
@@ -57,7 +57,7 @@ def seal(
         digest = artifact.hash_so_far(folder)
         summary = {**summary, "hashes": {**summary["hashes"], "artifact": digest}}
         files.write_json(folder / "report.json", summary)
-        files.write_text(folder / "README.md", report.card(summary))
+        files.write_text(folder / "README.md", card.card(summary))
         base = {"model": prepared.located.public, "revision": getattr(prepared.config, "_commit_hash", None)}
         artifact.seal(folder, base=base, recipe=recipe, parent=None, version=version, created=summary["created"])
     return summary
