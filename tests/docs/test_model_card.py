@@ -14,7 +14,7 @@ import pytest
 
 import tiny_language
 import weitiao
-from tiny import build_tiny, choices, questions, sentences, write_csv
+from tiny import BAD, GOOD, build_tiny, choices, questions, sentences, write_csv
 from weitiao.core.rows import Record, Turn
 from weitiao.evaluation.predict import outputs
 
@@ -51,9 +51,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     related = [{"text": t, "head": [0, t.index(" ")], "tail": [t.rindex(" ") + 1, len(t)], "label": label} for t, label in sentences(60)]
     (root / "relations.json").write_text(json.dumps(related))
     (root / "texts.json").write_text(json.dumps([{"text": text} for text in tiny_language.texts(60)]))
-    (root / "entities.json").write_text(
-        json.dumps([{"tokens": text.split(), "tags": ["B-X", "I-X", *["O"] * (len(text.split()) - 2)]} for text, _ in sentences(60)])
-    )
+    tagged = [{"tokens": text.split(), "tags": ["B-X" if word in {*GOOD, *BAD} else "O" for word in text.split()]} for text, _ in sentences(60)]
+    (root / "entities.json").write_text(json.dumps(tagged))
     tag = {"name": "token_classification", "max_length": 32}
     gemma = build_tiny(root / "gemma", "gemma3")
     (root / "questions.json").write_text(json.dumps(questions(120)))
@@ -69,9 +68,10 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     relations = {"name": "relation_extraction", "max_length": 32, "markers": ["0", "1", "2", "3"]}
     chat = {"name": "chat", "max_length": 64, "max_new_tokens": 12, "generate_rows": 2, "system": 'Say "yes", or\nno.'}
 
-    def made(name: str, model: Path, data: str, task: dict[str, Any], method: Any, **columns: str) -> Path:
+    def made(name: str, model: Path, data: str, task: dict[str, Any], method: Any, *, steps: int = 3, **columns: str) -> Path:
         source = {"name": "csv" if data.endswith("csv") else "json", "train": str(root / data), **columns}
-        report = weitiao.train(model=str(model), data=source, task=task, method=method, train=TRAIN, out=root / name.replace(" ", "-"))
+        train, judged = {**TRAIN, "steps": steps}, {"best": None if steps == 3 else False}
+        report = weitiao.train(model=str(model), data=source, task=task, method=method, train=train, evaluate=judged, out=root / name.replace(" ", "-"))
         assert report["opens_with"]["folder"] == name.split()[0]
         return Path(report["artifact"])
 
@@ -87,7 +87,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
             "adapter for several labels", bert, "several.csv", {**classify, "problem_type": "multi_label_classification", "threshold": 0.3}, LORA
         ),
         "model for several labels": made("model for several labels", bert, "several.csv", {**classify, "problem_type": "multi_label_classification"}, "full"),
-        "model for words": made("model for words", bert, "entities.json", tag, "full"),
+        "model for words": made("model for words", bert, "entities.json", tag, "full", steps=250),
         "adapter for words": made("adapter for words", llama, "entities.json", tag, LORA),
         "model for words without a head of its own": made("model for words without a head of its own", gemma, "entities.json", tag, "full"),
         "adapter for words without a head of its own": made("adapter for words without a head of its own", gemma, "entities.json", tag, LORA),
@@ -114,12 +114,12 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
 
 
 def best_tags(artifact: Path) -> list[str]:
-    """Return the most probable tag of each word of WORDS, whatever stands beside it."""
+    """Return the most probable tag of each token of WORDS, whatever stands beside it."""
     predictor = weitiao.load(artifact)
     row = predictor.task.read(Record({"tokens": WORDS.split()}, "card", None, "row"), predictor.artifact.recipe.data, labelled=False)
     (features,) = predictor.task.encode([row], predictor.tokenizer)
     said = outputs(predictor.model, predictor.task, [features], layout=predictor.tokenizer.layout(), strategy=predictor.strategy, batch_size=1).values[0]
-    return [predictor.task.labels[best] for best, place in zip(said.argmax(-1).tolist(), features.places, strict=True) if place >= 0]
+    return [predictor.task.labels[best] for best in said.argmax(-1).tolist()]
 
 
 def code_of(artifact: Path) -> str:
@@ -151,8 +151,10 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
     entities = [{"text": "The pilot flew the plane .", "head": [4, 9], "tail": [19, 24]}]
     assert f"'label': '{weitiao.load(artifacts['model for relations']).predict(entities)[0].value}'" in said["model for relations"]
     assert said["adapter for relations"] == weitiao.load(artifacts["adapter for relations"]).predict(entities)[0].value
+    found = weitiao.load(artifacts["model for words"]).predict(WORDS)[0].value
+    assert found and [line.split()[:2] for line in said["model for words"].splitlines()] == [[entity["text"], entity["type"]] for entity in found]
     for name in artifacts:
-        if "words" in name and name != "model for words":  # that one groups tags into entities, by rules of the library's own
+        if "for words" in name and name != "model for words":
             assert [line.split()[1] for line in said[name].splitlines()] == best_tags(artifacts[name])
     asked_about = {"question": "Who wrote the first program?", "context": "The first program was written by Ada Lovelace in 1843."}
     for name in (name for name in artifacts if "for answers" in name):
