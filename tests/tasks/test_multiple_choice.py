@@ -237,6 +237,7 @@ def test_predictions_are_named_as_the_data_name_options() -> None:
 
 def test_the_blind_choice_is_the_better_of_length_and_place() -> None:
     train = [row("q", "long one", "b", target="long one"), row("q", "a", "long two", target="long two"), row("q", "a", "long three", target="a")]
+    train.append(row("q", "a", "long four", target="long four"))
     asked = [row("q", "a", "the longest", "c"), row("q", "aa", "b")]
     assert MultipleChoice().trivial(train, asked) == ["the longest", "aa"]
     train = [row("q", "a", "b", "c", target="c")] * 2 + train[:1]
@@ -273,8 +274,8 @@ def test_the_linear_scorer_is_the_optimum_of_a_conditional_logit() -> None:
 # ------------------------------------------------------------ runs
 
 
-def recipe(model: Path, folder: Path, **sections: Any) -> dict[str, Any]:
-    (folder / "choices.json").write_text(json.dumps(choices(200)))
+def recipe(model: Path, folder: Path, records: list[dict[str, Any]] | None = None, **sections: Any) -> dict[str, Any]:
+    (folder / "choices.json").write_text(json.dumps(records or choices(200)))
     return {
         "model": str(model),
         "data": {"name": "json", "train": str(folder / "choices.json"), "id": "id", "test_share": 0.3},
@@ -323,7 +324,8 @@ def test_kept_states_of_frozen_layers_change_nothing(tiny_bert: Path, tmp_path: 
 
 def test_a_run_learns_to_choose_and_shows_it(tiny_bert: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
     train = {"steps": 150, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu"}
-    report = weitiao.train(recipe(tiny_bert, tmp_path, train=train), out=tmp_path / "run")
+    records = [record for record in choices(500) if "warm" in record["question"]]
+    report = weitiao.train(recipe(tiny_bert, tmp_path, records, train=train, evaluate={"every": 50}), out=tmp_path / "run")
     assert report["metrics"]["accuracy"]["after"]["value"] > 0.8
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Blind choice" in page and "A: " in page

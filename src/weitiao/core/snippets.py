@@ -153,9 +153,11 @@ def _generated(opens: Mapping[str, Any], most: int) -> list[str]:
 
 def _finds(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     pair = opens["pair"]
+    merged = ["model = model.merge_and_unload()  # PEFT's own model for question answering drops token_type_ids"]
     asked = [
         "import torch",
         *_opened(opens, task),
+        *(merged if opens["folder"] == "adapter" else []),
         'question, context = "Who wrote the first program?", "The first program was written by Ada Lovelace in 1843."',
     ]
     if pair["own"]:
@@ -180,8 +182,6 @@ def _finds(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
         said = ["    said = model.eval()(**inputs)", "start, end = said.start_logits[0].tolist(), said.end_logits[0].tolist()"]
     else:  # a text classifier asked at every token
         said = ["    start, end = model.score(model.eval().base_model(**inputs).last_hidden_state)[0].T.tolist()"]
-        if opens["folder"] == "adapter":
-            said = ["    model = model.merge_and_unload()", *said]
     answer = "context[places[first][0] : places[last][1]].strip()"
     if task.get("no_answer"):
         ahead = f"start[{none}] + end[{none}] - score > {task.get('no_answer_threshold') or 0.0}"
