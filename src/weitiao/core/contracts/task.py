@@ -96,6 +96,8 @@ class Task(Component):
 
     takes: ClassVar[str] = "texts"
     """What the input of a row is, as a model card shows its use: texts, conversations, pairs (of texts), relations (two entities in a text)."""
+    joins_texts: ClassVar[bool] = False
+    """Whether two texts of a row stand in one frame: then a report says how the tokenizer joins them."""
     keeps_features: ClassVar[bool] = False
     """Whether `encode` depends on nothing but rows, settings and tokenizer, so that its features may be kept on the disk for the
     next run. It is not inherited: a class that may be says so itself."""
