@@ -18,7 +18,12 @@ TITLES = {
     "macro_f1": "Macro F1",
     "micro_f1": "Micro F1",
     "loss": "Loss per token",
+    "bleu": "BLEU",
+    "chrf": "chrF2",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
     "rouge_l": "ROUGE-L",
+    "length_ratio": "Length beside the reference",
     "stop_rate": "Share ended by itself",
     "distinct_2": "Distinct word pairs",
     "answer_length": "Answer length (tokens)",
@@ -28,6 +33,7 @@ UNITS = {
     "loss": "nats per token",
     "stop_rate": "of answers",
     "distinct_2": "of word pairs",
+    "length_ratio": "of the reference's words",
     "answer_length": "tokens",
 }
 """Metric -> what its numbers count, where a table shows the name as a recipe writes it."""
@@ -37,6 +43,8 @@ BEFORE = {
     "model": "the model as it came",
     "head_only": "a linear head on the untouched model",
     "majority": "the same answer for every row",
+    "copy": "the text itself",
+    "lead": "the first sentences of the text",
 }
 """What a report's `before_is` and its baselines mean; a task may name others, which say what they are."""
 
@@ -139,8 +147,10 @@ def card(report: Mapping[str, Any]) -> str:
         beside = [before["value"], *(after[key] for key in ("value", "low", "high"))]
         was, now, low, high = (number(value, digits_of([value], beside=beside, usual=4)) for value in beside)
         lines.append(f"| {title(name)} | {was} | {now} | {low} to {high} | {entry['p_value']:.4g} | {after['n']} |")
+    signed = [f"{title(name)} as sacrebleu counts it: `{entry['signature']}`." for name, entry in report["metrics"].items() if entry.get("signature")]
     lines += [
         "",
+        *([" ".join(signed), ""] if signed else []),
         f"Before is {before_said(report['before_is'])}. Proof rows: {report['split']} ({report['split_said']})."
         + (" The best weights were chosen on these same rows." if report["selected_on_same_rows"] else ""),
         "",
@@ -166,7 +176,8 @@ def snippet(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     """
     ways = {
         "AutoModelForSequenceClassification": _classifies,
-        "AutoModelForCausalLM": _answers if opens["takes"] == "conversations" else _continues,
+        "AutoModelForCausalLM": _answers if opens["takes"] in ("conversations", "prompts") else _continues,
+        "AutoModelForSeq2SeqLM": _rewrites,
         "AutoModelForMaskedLM": _fills,
     }
     return ways.get(opens["auto_class"], _opened)(opens, task)
@@ -237,14 +248,27 @@ def _paired(opens: Mapping[str, Any]) -> list[str]:
 
 def _answers(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     told = [{"role": "system", "content": task["system"]}] if task.get("system") else []
-    asked = {"role": "user", "content": "What can you do for me?"}
+    asked = {"role": "user", "content": _prompted(task) if opens["takes"] == "prompts" else "What can you do for me?"}
     return [
         *_opened(opens, task),
         f"turns = {json.dumps([*told, asked], ensure_ascii=False)}",
         'inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)',
-        *_generated(opens, int(task.get("max_new_tokens", 256))),
+        *_generated(opens, int(task.get("max_new_tokens", 256)), int(task.get("num_beams", 1))),
         'print(tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
     ]
+
+
+def _rewrites(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    return [
+        *_opened(opens, task),
+        f'inputs = tokenizer({json.dumps(_prompted(task), ensure_ascii=False)}, return_tensors="pt")',
+        *_generated(opens, int(task["max_new_tokens"]), int(task["num_beams"])),
+        "print(tokenizer.decode(ids[0], skip_special_tokens=True))",
+    ]
+
+
+def _prompted(task: Mapping[str, Any]) -> str:
+    return str(task["prompt"]).replace("{text}", "A text.")
 
 
 def _continues(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
@@ -256,11 +280,11 @@ def _continues(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _generated(opens: Mapping[str, Any], most: int) -> list[str]:
-    ends = f", eos_token_id={opens['ends']}" if opens.get("ends") else ""
+def _generated(opens: Mapping[str, Any], most: int, beams: int = 1) -> list[str]:
+    more = (f", num_beams={beams}" if beams > 1 else "") + (f", eos_token_id={opens['ends']}" if opens.get("ends") else "")
     return [
         "ids = model.generate(",
-        f'    inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens={most}, do_sample=False{ends}',
+        f'    input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens={most}, do_sample=False{more}',
         ")",
     ]
 

@@ -6,7 +6,7 @@ Torch appears in annotations only: these files, like all of `core`, import witho
 from weitiao.core.contracts.batch import IGNORED, Batch, Features, Layout, Outputs, Prediction
 from weitiao.core.contracts.loss import Loss, Objective, Term
 from weitiao.core.contracts.method import Capability, Method, ParameterGroup, Regularizer, Strategy
-from weitiao.core.contracts.metric import Metric
+from weitiao.core.contracts.metric import Metric, TextMetric, references
 from weitiao.core.contracts.source import Source, Split
 from weitiao.core.contracts.task import Answer, Generation, Head, Task
 from weitiao.core.contracts.tokens import Frame, Tokens
@@ -34,5 +34,7 @@ __all__ = [
     "Strategy",
     "Task",
     "Term",
+    "TextMetric",
     "Tokens",
+    "references",
 ]

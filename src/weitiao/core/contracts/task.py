@@ -46,6 +46,8 @@ class Generation:
     """Tokens are drawn from the smallest set that has this probability (arXiv:1904.09751)."""
     stop: tuple[str, ...] = ()
     """Strings at which a text ends besides its end tokens; they are not part of it."""
+    num_beams: int = 1
+    """Texts that are followed side by side, of which the most probable is taken (beam search)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class Task(Component):
     """Whether the objective is the likelihood of tokens, read out of the hidden states of labelled positions."""
 
     takes: ClassVar[str] = "texts"
-    """What the input of a row is, as a model card shows its use: texts, conversations, pairs (of texts), relations (two entities in a text)."""
+    """What the input of a row is, as a model card shows its use: texts, conversations, pairs (of texts), relations (two entities in a text),
+    prompts (a text in the prompt of the task)."""
     keeps_features: ClassVar[bool] = False
     """Whether `encode` depends on nothing but rows, settings and tokenizer, so that its features may be kept on the disk for the
     next run. It is not inherited: a class that may be says so itself."""

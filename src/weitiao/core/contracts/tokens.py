@@ -37,6 +37,8 @@ class Tokens(Protocol):
     end_id: int | None
     """The token that ends a text; None where there is none."""
     mask_id: int | None
+    decoder_start: int | None
+    """The token that an answer begins behind in an encoder-decoder; None for a model that reads and answers in one line."""
     special_ids: frozenset[int]
     vocabulary: int
     """Ids there are."""
@@ -45,6 +47,10 @@ class Tokens(Protocol):
 
     def encode(self, texts: Sequence[str], max_length: int) -> list[tuple[list[int], int]]:
         """Return for each text its ids with special tokens, at most `max_length`, and the number of tokens cut."""
+        ...
+
+    def answers(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return for each text the ids that the decoder of an encoder-decoder is to say: the tokenizer's own form of a target, the end token last."""
         ...
 
     def plain(self, texts: Sequence[str]) -> list[list[int]]:

@@ -29,7 +29,13 @@ DRAWN_UP_TO = 3
 """Metrics up to which all are drawn; beyond, the main one is, and the others unfold."""
 
 _BEFORES = {"model": "Before", "head_only": "Before, linear head"}
-_BASELINES = {"majority": "Always the same answer", "mean": "Always the mean", "head_only": "Frozen body, linear head"}
+_BASELINES = {
+    "majority": "Always the same answer",
+    "mean": "Always the mean",
+    "head_only": "Frozen body, linear head",
+    "copy": "The text itself",
+    "lead": "The text's first sentences",
+}
 _DIRECTIONS: dict[Any, str] = {True: "higher is better", False: "lower is better"}
 _VERDICTS = {"better": ("better", "Better"), "worse": ("worse", "Worse"), "not proven": ("unproven", "Not proven")}
 
