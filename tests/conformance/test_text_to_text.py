@@ -223,7 +223,7 @@ def test_pairs_learnt_by_heart_are_translated_word_by_word_and_end(case: Callabl
 @pytest.mark.parametrize("family", FAMILIES)
 def test_texts_and_beams_are_those_of_transformers_itself(case: Callable[..., Any], family: str) -> None:
     made, _, model = case(family)
-    forced = getattr(model.config, "forced_eos_token_id", None) is not None or model.generation_config.forced_eos_token_id is not None
+    forced = model.generation_config.forced_eos_token_id is not None
     prompts = made.recipe.task.prompts(made.data.splits.train[:6], made.tokenizer)
     for beams in (1, 4):
         how = made.recipe.task.revised(num_beams=beams, max_new_tokens=12).generation
@@ -293,6 +293,10 @@ def test_a_run_with_beams_reads_parallel_files_and_translates_a_file_of_texts(re
     ]
     assert cli("evaluate", report["artifact"], tmp_path / "train").code == 0
     assert cli("predict", report["artifact"], "-", stdin="sky gold.\n").out.startswith('{"id"')
+    said = cli("predict", report["artifact"], "--chat", stdin="sky gold.\n")
+    assert said.code == 0 and said.out.strip() == json.loads(done.out.splitlines()[0])["prediction"]
+    refused = cli("predict", report["artifact"], "--chat", "--temperature", "0.5", stdin="sky gold.\n")
+    assert refused.code == 2 and "follows 2 beams" in refused.err
 
 
 def test_what_is_saved_says_the_same_in_a_fresh_process_with_plain_transformers_and_peft(case: Callable[..., Any], tmp_path: Path) -> None:
