@@ -10,7 +10,7 @@ WINDOW = 16
 """Sliding window of the families that have one."""
 PACKING = ("gpt2", "llama", "qwen2", "qwen3", "gemma2", "gemma3", "granite", "cohere", "opt", "mistral")
 """Causal families that keep packed documents apart."""
-ENCODER_DECODERS = ("bart", "t5")
+ENCODER_DECODERS = ("bart", "marian", "t5")
 MASKED = ("bert", "roberta", "deberta")
 EVERY = (*PACKING, *ENCODER_DECODERS, *MASKED)
 
@@ -34,6 +34,16 @@ def dialogues(count: int, *, seed: int = 0, longest: int = 3) -> list[dict[str, 
             messages.append({"role": "user", "content": f"{rng.choice(QUESTIONS)} {THINGS[thing]} {n}?"})
             messages.append({"role": "assistant", "content": " ".join([ANSWERS[thing]] * rng.randint(1, 3))})
         found.append({"messages": messages})
+    return found
+
+
+def pairs(count: int, *, seed: int = 0) -> list[dict[str, str]]:
+    """Return texts and what they are to become: words that a tiny model can learn by heart."""
+    rng = random.Random(seed)
+    found = []
+    for n in range(count):
+        things = [rng.randrange(len(THINGS)) for _ in range(rng.randint(1, 4))]
+        found.append({"source": " ".join(THINGS[thing] for thing in things) + f" {n}.", "target": " ".join(ANSWERS[thing] for thing in things)})
     return found
 
 
@@ -95,6 +105,10 @@ def config(family: str, vocabulary: int) -> Any:
         "bart": lambda: t.BartConfig(
             vocab_size=vocabulary, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
             encoder_ffn_dim=64, decoder_ffn_dim=64, init_std=0.2, max_position_embeddings=260, **ids,
+        ),
+        "marian": lambda: t.MarianConfig(
+            vocab_size=vocabulary, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
+            encoder_ffn_dim=64, decoder_ffn_dim=64, init_std=0.2, max_position_embeddings=260, decoder_start_token_id=0, **ids,
         ),
         "t5": lambda: t.T5Config(
             vocab_size=vocabulary, d_model=32, d_kv=8, num_layers=2, num_heads=4, d_ff=64, decoder_start_token_id=0, pad_token_id=0, eos_token_id=2

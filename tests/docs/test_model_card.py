@@ -40,7 +40,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     """Return one artifact of every kind: what it holds, and for what."""
     root = tmp_path_factory.mktemp("cards")
     bert, llama = build_tiny(root / "bert", "bert"), tiny_language.build(root / "llama", "llama")
-    masked = tiny_language.build(root / "masked", "bert")
+    masked, t5 = tiny_language.build(root / "masked", "bert"), tiny_language.build(root / "t5", "t5")
     write_csv(root / "labels.csv", sentences(60))
     write_csv(root / "several.csv", [(text, f'"{label},odd"' if n % 3 else label) for n, (text, label) in enumerate(sentences(60))])
     write_csv(root / "numbers.csv", [(text, f"{n % 7}.5") for n, (text, _) in enumerate(sentences(60))])
@@ -50,6 +50,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     )
     related = [{"text": t, "head": [0, t.index(" ")], "tail": [t.rindex(" ") + 1, len(t)], "label": label} for t, label in sentences(60)]
     (root / "relations.json").write_text(json.dumps(related))
+    (root / "translations.json").write_text(json.dumps(tiny_language.pairs(40)))
     (root / "texts.json").write_text(json.dumps([{"text": text} for text in tiny_language.texts(60)]))
     tagged = [{"tokens": text.split(), "tags": ["B-X" if word in {*GOOD, *BAD} else "O" for word in text.split()]} for text, _ in sentences(60)]
     (root / "entities.json").write_text(json.dumps(tagged))
@@ -68,6 +69,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     relations = {"name": "relation_extraction", "max_length": 32, "markers": ["0", "1", "2", "3"]}
     chat = {"name": "chat", "max_length": 64, "max_new_tokens": 12, "generate_rows": 2, "system": 'Say "yes", or\nno.'}
 
+    translate = {"name": "translation", "max_length": 64, "max_new_tokens": 12, "generate_rows": 2, "num_beams": 2}
+
     def made(name: str, model: Path, data: str, task: dict[str, Any], method: Any, *, steps: int = 3, **columns: str) -> Path:
         source = {"name": "csv" if data.endswith("csv") else "json", "train": str(root / data), **columns}
         train, judged = {**TRAIN, "steps": steps}, {"best": None if steps == 3 else False}
@@ -78,6 +81,12 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     return {
         "model for conversations": tiny_chat_artifact,
         "adapter for conversations": made("adapter for conversations", llama, "chat.json", chat, LORA),
+        "model for prompts": made("model for prompts", llama, "translations.json", {**translate, "target_language": 'Old "French"'}, "full"),
+        "adapter for prompts": made("adapter for prompts", llama, "translations.json", {**translate, "num_beams": 1}, LORA),
+        "model for prompts of an encoder-decoder": made("model for prompts of an encoder-decoder", t5, "translations.json", translate, "full"),
+        "adapter for prompts of an encoder-decoder": made(
+            "adapter for prompts of an encoder-decoder", t5, "translations.json", {**translate, "prompt": "translate: {text}"}, LORA
+        ),
         "model for texts": made("model for texts", llama, "texts.json", {"name": "language_modeling", "max_length": 32}, "full"),
         "model for hidden words": made("model for hidden words", masked, "texts.json", {"name": "language_modeling", "masked": True, "max_length": 32}, "full"),
         "adapter for hidden words": made("adapter for hidden words", masked, "texts.json", {"name": "language_modeling", "masked": True}, LORA),
@@ -170,6 +179,17 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
         assert said[name] == weitiao.load(artifacts[name]).converse(turns, on_text=lambda piece: None).text
 
 
+def test_the_python_of_cards_for_prompts_says_what_weitiao_says(artifacts: dict[str, Path]) -> None:
+    asked = {name: (str(folder), code_of(folder)) for name, folder in artifacts.items() if "for prompts" in name}
+    done = subprocess.run([sys.executable, "-c", RUN_ALL], check=False, input=json.dumps(asked), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = json.loads(done.stdout)
+    assert len(said) == 4
+    for name in said:
+        assert said[name] == weitiao.load(artifacts[name]).predict(["A text."])[0].value
+    assert "BLEU as sacrebleu counts it: `nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp`." in (artifacts["model for prompts"] / "README.md").read_text()
+
+
 def test_a_card_shows_scores_under_names_that_people_know(tiny_chat_artifact: Path) -> None:
     card = (tiny_chat_artifact / "README.md").read_text(encoding="utf-8")
     for name in ("| Loss per token | ", "| Perplexity | ", "| ROUGE-L | ", "| Share ended by itself | "):
@@ -181,4 +201,4 @@ def test_an_artifact_of_a_method_that_keeps_the_whole_model_says_so(artifacts: d
     for name, folder in artifacts.items():
         opens = json.loads((folder / "report.json").read_text(encoding="utf-8"))["opens_with"]
         assert (folder / opens["folder"]).is_dir() and opens["folder"] == name.split()[0]
-        assert opens["takes"] == next((kind for kind in ("conversations", "pairs", "relations") if kind in name), "texts")
+        assert opens["takes"] == next((kind for kind in ("conversations", "pairs", "relations", "prompts") if kind in name), "texts")

@@ -18,7 +18,7 @@ from rich.markup import escape
 from weitiao.cli.output import stdout
 from weitiao.core.artifact import open_artifact
 from weitiao.core.rows import Turn
-from weitiao.errors import BadRow, WeitiaoError
+from weitiao.errors import BadRow, BadValue, WeitiaoError
 
 _COMMAND = re.compile(r"/[a-z]+")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -37,7 +37,7 @@ def chat(artifact: Path, device: str, system: str | None, temperature: float | N
     """Talk with a tuned model until the person leaves or the input ends; return the exit code.
 
     Where stdin or stdout is not a terminal nothing but the answers is printed, each ended by a line end, and what the
-    commands reply goes to stderr. Raises BadValue where the artifact's task generates nothing.
+    commands reply goes to stderr. Raises BadValue where the artifact's task generates nothing, or draws nothing.
     """
     from weitiao.evaluation.predictor import Predictor, no_answers
 
@@ -45,6 +45,10 @@ def chat(artifact: Path, device: str, system: str | None, temperature: float | N
     if opened.task.generation is None:
         raise no_answers(opened)
     changed = {name: value for name, value in (("temperature", temperature), ("max_new_tokens", max_new_tokens)) if value is not None}
+    if temperature and opened.task.generation.num_beams > 1:
+        raise BadValue(
+            f"--temperature: {artifact} follows {opened.task.generation.num_beams} beams, and nothing is drawn among them.", hint="Leave --temperature out."
+        )
     opened = dataclasses.replace(opened, task=opened.task.revised(**changed))
     person = sys.stdin.isatty() and sys.stdout.isatty()
     if person:

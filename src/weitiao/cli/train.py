@@ -64,17 +64,17 @@ def show_report(report: Mapping[str, Any]) -> None:
         stdout.print("this recipe has been trained already; --again trains it anew\n")
     colour = {"better": "green", "worse": "red"}.get(report["verdict"]["level"], "yellow")
     stdout.print(f"[bold {colour}]{report['verdict']['level']}[/]  {escape(report['verdict']['sentence'])}\n")
-    baseline = report["baselines"].get("majority", {})
-    columns = ["majority"] if baseline else []
-    shown = table("metric", *columns, "before", "after", "95 % interval", "p", "n", right=("majority", "before", "after", "n"))
+    trivial, baseline = next(((name, scores) for name, scores in report["baselines"].items() if name != "head_only"), ("", {}))
+    columns = [trivial] if baseline else []
+    shown = table("metric", *columns, "before", "after", "95 % interval", "p", "n", right=(trivial, "before", "after", "n"))
     for name, entry in report["metrics"].items():
         after = entry["after"]
-        majority = [baseline[name]["value"]] if name in baseline else []
-        values = [*majority, entry["before"]["value"], *(after[key] for key in ("value", "low", "high"))]
+        without = [baseline[name]["value"]] if name in baseline else []
+        values = [*without, entry["before"]["value"], *(after[key] for key in ("value", "low", "high"))]
         *first, now, low, high = (number(value, digits_of([value], beside=values, usual=4)) for value in values)
         shown.add_row(
             named(name),
-            *([""] if baseline and not majority else []),
+            *([""] if baseline and not without else []),
             *first,
             f"[bold]{now}[/]",
             f"{low} to {high}",

@@ -29,8 +29,10 @@ def card(report: Mapping[str, Any]) -> str:
         beside = [before["value"], *(after[key] for key in ("value", "low", "high"))]
         was, now, low, high = (number(value, digits_of([value], beside=beside, usual=4)) for value in beside)
         lines.append(f"| {title(name)} | {was} | {now} | {low} to {high} | {entry['p_value']:.4g} | {after['n']} |")
+    signed = [f"{title(name)} as sacrebleu counts it: `{entry['signature']}`." for name, entry in report["metrics"].items() if entry.get("signature")]
     lines += [
         "",
+        *([" ".join(signed), ""] if signed else []),
         f"Before is {before_said(report['before_is'])}. Proof rows: {report['split']} ({report['split_said']})."
         + (" The best weights were chosen on these same rows." if report["selected_on_same_rows"] else ""),
         "",

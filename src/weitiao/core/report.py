@@ -20,7 +20,12 @@ TITLES = {
     "triple_precision": "Precision of triples",
     "triple_recall": "Recall of triples",
     "loss": "Loss per token",
+    "bleu": "BLEU",
+    "chrf": "chrF2",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
     "rouge_l": "ROUGE-L",
+    "length_ratio": "Length beside the reference",
     "stop_rate": "Share ended by itself",
     "distinct_2": "Distinct word pairs",
     "answer_length": "Answer length (tokens)",
@@ -36,6 +41,7 @@ UNITS = {
     "loss": "nats per token",
     "stop_rate": "of answers",
     "distinct_2": "of word pairs",
+    "length_ratio": "of the reference's words",
     "answer_length": "tokens",
 }
 """Metric -> what its numbers count, where a table shows the name as a recipe writes it."""
@@ -49,6 +55,8 @@ BEFORE = {
     "blind_choice": "always the longest option, or always the one that stands where the right one does most often, whichever is better on train",
     "first_sentence": "the first sentence of every text, or no answer where that is right more often on train",
     "tf_idf": "a comparison by words (TF-IDF)",
+    "copy": "the text itself",
+    "lead": "the first sentences of the text",
 }
 """What a report's `before_is` and its baselines mean; a task may name others, which say what they are."""
 
@@ -127,6 +135,3 @@ def number(value: float, digits: int, *, signed: bool = False) -> str:
         return f"{value:{'+' if signed else ''}.2e}"
     text = f"{value:{'+' if signed else ''},.{digits}f}"
     return text if float(text.replace(",", "")) else text.lstrip("+-")
-
-
-# ---------------------------------------------------------------- the model card

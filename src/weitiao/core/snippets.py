@@ -14,7 +14,8 @@ def snippet(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     """
     ways = {
         "AutoModelForSequenceClassification": _classifies,
-        "AutoModelForCausalLM": _answers if opens["takes"] == "conversations" else _continues,
+        "AutoModelForCausalLM": _answers if opens["takes"] in ("conversations", "prompts") else _continues,
+        "AutoModelForSeq2SeqLM": _rewrites,
         "AutoModelForMaskedLM": _fills,
         "AutoModel": _embeds,
     }
@@ -123,14 +124,27 @@ def _tags(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
 
 def _answers(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     told = [{"role": "system", "content": task["system"]}] if task.get("system") else []
-    asked = {"role": "user", "content": "What can you do for me?"}
+    asked = {"role": "user", "content": _prompted(task) if opens["takes"] == "prompts" else "What can you do for me?"}
     return [
         *_opened(opens, task),
         f"turns = {json.dumps([*told, asked], ensure_ascii=False)}",
         'inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)',
-        *_generated(opens, int(task.get("max_new_tokens", 256))),
+        *_generated(opens, int(task.get("max_new_tokens", 256)), int(task.get("num_beams", 1))),
         'print(tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
     ]
+
+
+def _rewrites(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    return [
+        *_opened(opens, task),
+        f'inputs = tokenizer({json.dumps(_prompted(task), ensure_ascii=False)}, return_tensors="pt")',
+        *_generated(opens, int(task["max_new_tokens"]), int(task["num_beams"])),
+        "print(tokenizer.decode(ids[0], skip_special_tokens=True))",
+    ]
+
+
+def _prompted(task: Mapping[str, Any]) -> str:
+    return str(task["prompt"]).replace("{text}", "A text.")
 
 
 def _continues(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
@@ -142,11 +156,11 @@ def _continues(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _generated(opens: Mapping[str, Any], most: int) -> list[str]:
-    ends = f", eos_token_id={opens['ends']}" if opens.get("ends") else ""
+def _generated(opens: Mapping[str, Any], most: int, beams: int = 1) -> list[str]:
+    more = (f", num_beams={beams}" if beams > 1 else "") + (f", eos_token_id={opens['ends']}" if opens.get("ends") else "")
     return [
         "ids = model.generate(",
-        f'    inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens={most}, do_sample=False{ends}',
+        f'    input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens={most}, do_sample=False{more}',
         ")",
     ]
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
+import gzip
+import io
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from weitiao.errors import BadRow, BadValue, EmptySplit, MissingFile
 
@@ -12,10 +17,10 @@ _MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
-    """Yield (line number from 1, line with its end). A byte-order mark is dropped.
+    """Yield (line number from 1, line with its end). A byte-order mark is dropped, and a file whose name ends with .gz is unpacked.
 
-    Raises MissingFile, EmptySplit for a file without content, and BadRow for a NUL or a byte that is not text in
-    this encoding, naming the line.
+    Raises MissingFile, EmptySplit for a file without content, and BadRow for a NUL, a byte that is not text in
+    this encoding, or a damaged archive, naming the line.
     """
     check(path)
     try:
@@ -26,15 +31,23 @@ def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
     if encoding.replace("_", "-").lower().startswith(("utf-16", "utf-32")):
         # These put NUL bytes between the line ends, so the decoder has to find the lines.
         try:
-            with path.open(encoding=encoding, newline="") as file:
+            with _opened(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as file:
                 for text in file:
                     number += 1
                     yield number, text
         except UnicodeError as error:
             raise BadRow(f"{path}:{number + 1}: not {encoding}: {error}.", hint="Set data.encoding to the file's encoding.") from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise _damaged(path, number + 1, error) from None
         return
-    with path.open("rb") as raw:
-        for line in raw:
+    with _opened(path) as raw:
+        while True:
+            try:
+                line = raw.readline()
+            except (OSError, EOFError, zlib.error) as error:
+                raise _damaged(path, number + 1, error) from None
+            if not line:
+                return
             number += 1
             if number == 1:
                 for mark, name in _MARKS.items():
@@ -53,6 +66,19 @@ def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
                     f"{path}:{number}: byte 0x{line[error.start]:02x} at column {error.start + 1} is not {encoding} text.",
                     hint="Set data.encoding to the file's encoding (latin-1, gb18030 ...), or save the file as UTF-8.",
                 ) from None
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        yield cast(BinaryIO, file)
+
+
+def _damaged(path: Path, line: int, error: Exception) -> BadRow:
+    if path.suffix.lower() != ".gz":
+        return BadRow(f"{path}:{line}: cannot be read: {error}.", hint="Check the disk and the file's permissions.")
+    what = "the file is not what gzip writes" if isinstance(error, gzip.BadGzipFile) and line == 1 else "the gzip archive is damaged or cut short here"
+    return BadRow(f"{path}:{line}: {what}.", hint="Fetch the file again, and compare its size; a plain text file has no ending .gz.")
 
 
 def check(path: Path) -> None:

@@ -15,7 +15,7 @@ from weitiao.models import generate
 from weitiao.models.decode import Known
 from weitiao.models.load import _quiet
 from weitiao.models.locate import Located
-from weitiao.models.tokens import Tokenizer, positions, token_types
+from weitiao.models.tokens import Tokenizer, decoder_start, positions, token_types
 from weitiao.parallel.single import Single, device_of
 
 
@@ -29,7 +29,10 @@ class Predictor:
         self.strategy = Single(device_of(device))
         self.model: Any = self.strategy.wrap(artifact.method.load(artifact.folder, self.task.head)).eval()
         folder = str(artifact.folder / "tokenizer")
-        self.tokenizer = Tokenizer(Located(folder, folder, True, folder), positions(self.model.config), token_types=token_types(self.model.config))
+        config = self.model.config
+        self.tokenizer = Tokenizer(
+            Located(folder, folder, True, folder), positions(config), token_types=token_types(config), decoder_start=decoder_start(config, self.task.head)
+        )
         if self.task.generation is not None:  # the saved tokenizer's limit is task.max_length, and a conversation may be longer than a row
             self.tokenizer.longest = positions(self.model.config)
         self.tokenizer.suit(self.model)

@@ -15,13 +15,18 @@ _CELLS = 8_000_000
 """Resampling is done in pieces of at most this many weights at a time: 64 MB."""
 
 
-def score(metric: Metric, predictions: Sequence[Prediction], targets: Sequence[Any], *, seed: int = 0) -> dict[str, float] | None:
-    """Return value, low and high (95 % percentile bootstrap over rows; Efron, 1979) and n; None where the metric applies to no row."""
+def score(metric: Metric, predictions: Sequence[Prediction], targets: Sequence[Any], *, seed: int = 0) -> dict[str, Any] | None:
+    """Return value, low and high (95 % percentile bootstrap over rows; Efron, 1979) and n, and the metric's signature where it has one.
+
+    None where the metric applies to no row.
+    """
     chosen = [n for n, prediction in enumerate(predictions) if metric.applies(prediction) and metric.concerns(targets[n])]
     if not chosen:
         return None
-    statistics = metric.statistics([predictions[n] for n in chosen], [targets[n] for n in chosen])
-    return _interval(metric, total(statistics), np.concatenate(list(_resampled(metric, statistics, seed=seed))), len(chosen))
+    kept = [targets[n] for n in chosen]
+    statistics = metric.statistics([predictions[n] for n in chosen], kept)
+    found = _interval(metric, total(statistics), np.concatenate(list(_resampled(metric, statistics, seed=seed))), len(chosen))
+    return {**found, **_signed(metric, kept)}
 
 
 def value(metric: Metric, predictions: Sequence[Prediction], targets: Sequence[Any]) -> float | None:
@@ -59,7 +64,13 @@ def compare(metric: Metric, before: Sequence[Prediction], after: Sequence[Predic
         "p_value": p,
         "test": test,
         "higher_is_better": metric.higher_is_better,
+        **_signed(metric, kept),
     }
+
+
+def _signed(metric: Metric, targets: Sequence[Any]) -> dict[str, str]:
+    signature = metric.signature(targets)
+    return {} if signature is None else {"signature": signature}
 
 
 def _interval(metric: Metric, totals: np.ndarray, resampled: np.ndarray, n: int) -> dict[str, float]:

@@ -96,8 +96,8 @@ class Layers(Method):
 
         model.train()
         parts = anatomy(model)
-        stack = model.get_submodule(parts.stack)
-        for module in (*stack.children(), *(model.get_submodule(name) for name in parts.embedding_modules)):
+        layers = (layer for name in parts.stacks for layer in model.get_submodule(name).children())
+        for module in (*layers, *(model.get_submodule(name) for name in parts.embedding_modules)):
             if not any(parameter.requires_grad for parameter in module.parameters()):
                 module.eval()
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from weitiao.core.contracts import Metric, Prediction
+from weitiao.core.contracts import Prediction, TextMetric, references
 
-_WORDS = re.compile("[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]|\\w+", re.UNICODE)
+_UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORDS = re.compile(f"[{_UNSPACED}]|[^\\W_{_UNSPACED}]+")
 """Words; in scripts without spaces every character is one, or a Chinese answer would be a single word."""
 
 
@@ -21,63 +23,112 @@ def words(text: str) -> list[str]:
     return _WORDS.findall(text.lower())
 
 
-class _Generated(Metric):
-    """Applies to rows with a generated text; a mean of one number per row unless `value` says otherwise."""
-
-    needs_answer = True
-
-    def applies(self, prediction: Prediction) -> bool:
-        """Rows with a generated text."""
-        return isinstance(prediction.value, str)
+class _Mean(TextMetric):
+    """A mean over rows, or one sum over another."""
 
     def value(self, totals: np.ndarray) -> np.ndarray:
         """Return the first sum over the second."""
         return np.asarray(np.divide(totals[..., 0], totals[..., 1], out=np.zeros_like(totals[..., 0]), where=totals[..., 1] > 0))
 
 
-@dataclass(frozen=True)
-class RougeL(_Generated):
-    """ROUGE-L: F1 of the longest common subsequence of words with the reference (Lin, 2004).
+class _Rouge(_Mean):
+    """A mean of F1 with the reference; of several references the best counts (Lin, 2004, aclweb W04-1013).
 
     Like rouge-score without stemming for languages with spaces; in others characters are the words, where rouge-score
     finds none.
     """
 
-    name: str = "rouge_l"
-    higher_is_better: bool = True
+    higher_is_better = True
 
     def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
         """Return (n, 2): F1, and one."""
-        return np.array([[rouge_l(p.value, str(t)), 1.0] for p, t in zip(predictions, targets, strict=True)]).reshape(-1, 2)
+        found = []
+        for prediction, target in zip(predictions, targets, strict=True):
+            said = words(prediction.value)
+            found.append([max(self._f1(said, words(text)) for text in references(target)), 1.0])
+        return np.array(found, dtype=float).reshape(-1, 2)
+
+    def _f1(self, said: Sequence[str], expected: Sequence[str]) -> float:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class StopRate(_Generated):
+class RougeN(_Rouge):
+    """ROUGE-N: F1 of the runs of n words that text and reference have in common."""
+
+    n: int = 1
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """rouge_1, rouge_2 ..."""
+        return f"rouge_{self.n}"
+
+    def _f1(self, said: Sequence[str], expected: Sequence[str]) -> float:
+        a, b = (Counter(tuple(text[n : n + self.n]) for n in range(len(text) - self.n + 1)) for text in (said, expected))
+        return 2 * (a & b).total() / max(a.total() + b.total(), 1)
+
+
+@dataclass(frozen=True)
+class RougeL(_Rouge):
+    """ROUGE-L: F1 of the longest common subsequence of words."""
+
+    name: str = "rouge_l"
+
+    def _f1(self, said: Sequence[str], expected: Sequence[str]) -> float:
+        return 2 * _common(said, expected) / max(len(said) + len(expected), 1)
+
+
+@dataclass(frozen=True)
+class StopRate(_Mean):
     """Share of generated texts that the model ended by itself."""
 
     name: str = "stop_rate"
     higher_is_better: bool = True
     binary: bool = True
 
+    def applies(self, prediction: Prediction) -> bool:
+        """Rows with a text that the model generated: one that is only copied did not end."""
+        return "stopped" in prediction.measures
+
     def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
         """Return (n, 2): ended or not, and one."""
-        return np.array([[p.measures.get("stopped", 0.0), 1.0] for p in predictions]).reshape(-1, 2)
+        return np.array([[p.measures["stopped"], 1.0] for p in predictions]).reshape(-1, 2)
 
 
 @dataclass(frozen=True)
-class AnswerLength(_Generated):
+class AnswerLength(_Mean):
     """Mean length of the generated texts, in tokens."""
 
     name: str = "answer_length"
     higher_is_better: None = None
 
+    def applies(self, prediction: Prediction) -> bool:
+        """Rows with a text that the model generated."""
+        return "answer_tokens" in prediction.measures
+
     def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
         """Return (n, 2): tokens, and one."""
-        return np.array([[p.measures.get("answer_tokens", 0.0), 1.0] for p in predictions]).reshape(-1, 2)
+        return np.array([[p.measures["answer_tokens"], 1.0] for p in predictions]).reshape(-1, 2)
 
 
 @dataclass(frozen=True)
-class Distinct(_Generated):
+class LengthRatio(_Mean):
+    """Words of the generated texts over words of their references; of several references the one closest in length counts."""
+
+    name: str = "length_ratio"
+    higher_is_better: None = None
+
+    def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
+        """Return (n, 2): words said, and words of the reference."""
+        found = []
+        for prediction, target in zip(predictions, targets, strict=True):
+            said = len(words(prediction.value))
+            found.append([said, min((len(words(text)) for text in references(target)), key=lambda length: (abs(length - said), length))])
+        return np.array(found, dtype=float).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Distinct(_Mean):
     """Distinct pairs of words over all pairs of words in a text (Li et al., 2016, arXiv:1510.03055): low where it repeats itself."""
 
     name: str = "distinct_2"
@@ -91,15 +142,6 @@ class Distinct(_Generated):
             pairs = list(itertools.pairwise(said))
             found.append([len(set(pairs)), len(pairs)])
         return np.array(found, dtype=float).reshape(-1, 2)
-
-
-def rouge_l(said: str, reference: str) -> float:
-    """Return the F1 of the longest common subsequence of words."""
-    a, b = words(said), words(reference)
-    if not a or not b:
-        return 0.0
-    common = _common(a, b)
-    return 2 * common / (len(a) + len(b))
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:

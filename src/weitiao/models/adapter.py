@@ -193,13 +193,14 @@ def _targets(model: Module, asked: str | Sequence[str]) -> list[str] | str:
 
 
 def _all_linear(model: Module, candidates: Sequence[str]) -> list[str] | str:
-    stack = anatomy(model).stack + "."
-    inside = [name for name in candidates if name.startswith(stack)]
+    stacks = anatomy(model).stacks
+    prefixes = tuple(f"{stack}." for stack in stacks)
+    inside = [name for name in candidates if name.startswith(prefixes)]
     leaves = sorted({name.rpartition(".")[2] for name in inside})
-    alike = [name for name, _ in model.named_modules() if not name.startswith(stack) and name.rpartition(".")[2] in leaves]
+    alike = [name for name, _ in model.named_modules() if not name.startswith(prefixes) and name.rpartition(".")[2] in leaves]
     if not inside:
         raise NoTargets("method.target_modules: the model's layers hold no linear layer.", hint="Use method.name=full.")
-    return rf"{re.escape(stack)}\d+\..*\b({'|'.join(leaves)})" if alike else leaves
+    return rf"({'|'.join(map(re.escape, stacks))})\.\d+\..*\b({'|'.join(leaves)})" if alike else leaves
 
 
 def _linear_layers(model: Module) -> list[str]:

@@ -37,22 +37,26 @@ def generated(
         places = slice(0, len(prompt)) if apart else slice(longest - len(prompt), None)
         ids[n, places] = torch.as_tensor(prompt)
         mask[n, places] = 1
-    room = generation.max_new_tokens if tokenizer.longest is None or apart else min(generation.max_new_tokens, tokenizer.longest - longest)
+    room = max(generation.max_new_tokens if tokenizer.longest is None else min(generation.max_new_tokens, tokenizer.longest - begin), 1)
     drawn = generation.temperature > 0
+    forced = getattr(getattr(model, "generation_config", None), "forced_eos_token_id", None) is not None  # it would end a text that goes on: BART
 
     def done(made: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         return torch.tensor([ended(row[begin:]) for row in made.tolist()], device=made.device)
 
     with torch.inference_mode(), _quiet():  # the settings too: a top_k beside the most probable token makes transformers talk
         settings = GenerationConfig(
-            max_new_tokens=max(room, 1),
+            max_new_tokens=room + forced,
             do_sample=drawn,
             temperature=generation.temperature if drawn else 1.0,
             top_p=generation.top_p if drawn else 1.0,
             top_k=0,
-            num_beams=1,
+            num_beams=generation.num_beams,
             repetition_penalty=1.0,  # whatever the model's own file says: before and after are generated alike
             no_repeat_ngram_size=0,
+            length_penalty=1.0,
+            early_stopping=False,
+            min_length=0,
             eos_token_id=sorted(tokenizer.ends) or None,
             pad_token_id=tokenizer.pad_id,
         )
@@ -63,7 +67,7 @@ def generated(
             streamer=_Streamer(on_token) if on_token else None,
             stopping_criteria=StoppingCriteriaList([done]) if generation.stop else None,
         )
-    return [_up_to_end(row[begin:], ended) for row in made.tolist()]
+    return [_up_to_end(row[begin : begin + room], ended) for row in made.tolist()]
 
 
 def _up_to_end(ids: list[int], ended: Callable[[Sequence[int]], bool]) -> list[int]:

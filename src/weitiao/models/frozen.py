@@ -57,7 +57,7 @@ class Prefix:
         self._given: Tensor | None = None
         self._taken: Tensor | None = None
         self._taking = False
-        stack: Any = model.get_submodule(anatomy(model).stack)
+        stack: Any = model.get_submodule(anatomy(model).stacks[0])
         for number, layer in enumerate(stack):
             self._pass(layer, number)
         if self.pooled:
@@ -226,9 +226,9 @@ def prefix(model: Module) -> tuple[int, bool]:
     except NoTargets:
         return 0, False
     learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if getattr(config, "is_encoder_decoder", False) or learns & set(parts.embeddings) or _is_random_outside(body, parts.stack, model):
+    if getattr(config, "is_encoder_decoder", False) or learns & set(parts.embeddings) or _is_random_outside(body, parts.stacks[0], model):
         return 0, False
-    stack: Any = model.get_submodule(parts.stack)
+    stack: Any = model.get_submodule(parts.stacks[0])
     layers = 0
     for layer, names in zip(stack, parts.layers, strict=True):
         if learns & set(names) or is_random(layer):

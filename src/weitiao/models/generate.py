@@ -37,7 +37,7 @@ def answers(
     was_training = model.training
     model.eval()
     try:
-        if _fits(model, prompts, limits):
+        if _fits(model, prompts, limits, generation):
             choose = Chooser(prompts, generation, seed=seed)
             finished = 0
             with incremental.continuing(model):
@@ -92,7 +92,7 @@ def stream(
             told = text
 
     model.eval()
-    if _fits(model, [prompt], limits):
+    if _fits(model, [prompt], limits, generation):
         choose = Chooser([prompt], generation, seed=int(torch.randint(2**62, ())))
         with incremental.continuing(model):
             decoding = Decoding(model, [prompt], limits, choose=choose, ended=ended, device=device, known=known)
@@ -104,7 +104,8 @@ def stream(
                 if known is not None and ids:
                     known.become([*prompt, *ids], decoding)
     else:
-        ids = fallback.generated(model, [prompt], tokenizer, generation, device=device, ended=ended, on_token=heard)[0]
+        heard_at_once = heard if generation.num_beams == 1 else None  # which beam wins is known at its end
+        ids = fallback.generated(model, [prompt], tokenizer, generation, device=device, ended=ended, on_token=heard_at_once)[0]
     text = ended.text(ids)
     on_text(text[len(told) :] if text.startswith(told) else "")
     return ended.answer(ids)
@@ -153,8 +154,10 @@ def _limits(prompts: Sequence[Sequence[int]], tokenizer: Tokenizer, generation: 
     return [max(1, min(generation.max_new_tokens, tokenizer.longest - len(prompt))) for prompt in prompts]
 
 
-def _fits(model: Module, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> bool:
-    """Tell whether our own loop says what the model would."""
+def _fits(model: Module, prompts: Sequence[Sequence[int]], limits: Sequence[int], generation: Generation) -> bool:
+    """Tell whether our own loop says what the model would; beams are not followed in it."""
+    if generation.num_beams > 1:
+        return False
     longest = max(len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True))
     return longest <= incremental.proof(model).reach
 

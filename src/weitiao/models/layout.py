@@ -63,6 +63,23 @@ def token_batch(items: Sequence[Features], layout: Layout) -> Batch:
     return Batch(padded(items, layout), targets, rows, tokens)
 
 
+def decoder_batch(items: Sequence[Features], layout: Layout) -> Batch:
+    """Return a batch for an encoder-decoder: the texts, what its decoder has said before each position, and what it is to say there.
+
+    items: text and answer one behind the other, the answer from `second` on, asked for where its tokens stand. Targets are
+    (rows, longest answer). What the decoder reads is its answer one place to the right, behind the token that it begins with.
+    """
+    assert layout.decoder_start is not None
+    texts = [item.input_ids[: item.second] for item in items]
+    said = [item.target[item.second :] for item in items]
+    inputs = {
+        "input_ids": _filled(texts, layout.pad_id),
+        "attention_mask": _filled([[1] * len(text) for text in texts], 0),
+        "decoder_input_ids": _filled([[layout.decoder_start, *answer[:-1]] for answer in said], layout.pad_id),
+    }
+    return Batch(inputs, _filled(said, IGNORED), tuple(item.row for item in items), sum(map(len, items)))
+
+
 def lengths(features: Sequence[Features]) -> np.ndarray:
     """Return the tokens of each feature, (n,), without making features that are only made when they are asked for."""
     known = getattr(features, "lengths", None)
@@ -70,8 +87,8 @@ def lengths(features: Sequence[Features]) -> np.ndarray:
 
 
 def row_of_each_position(batch: Batch) -> Tensor:
-    """Return for each position of the flattened batch the number of its row."""
-    ids = batch.inputs["input_ids"]
+    """Return for each position of the flattened targets the number of its row."""
+    ids = batch.inputs["input_ids"] if batch.targets is None else batch.targets
     if batch.lengths is not None:
         own = torch.repeat_interleave(torch.arange(len(batch.lengths)), torch.tensor(batch.lengths))
         return torch.cat([torch.zeros(batch.shared, dtype=own.dtype), own]).to(ids.device)  # nothing is asked at a shared position

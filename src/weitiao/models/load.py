@@ -55,7 +55,7 @@ def check_head(config: Any, head: Head, *, asked: str) -> None:
             hint="Choose an encoder such as BERT, or a decoder.",
         )
     both_sides = not config.is_encoder_decoder and not getattr(config, "is_decoder", False) and not getattr(config, "causal", False)
-    if head.auto_class == "AutoModelForCausalLM" and both_sides and type(config) in transformers.AutoModelForMaskedLM._model_mapping:
+    if auto_class(head, config) == "AutoModelForCausalLM" and both_sides and type(config) in transformers.AutoModelForMaskedLM._model_mapping:
         raise WrongHead(
             f"{asked}: {config.model_type} is an encoder, which sees both sides of a text: it cannot learn to continue one.",
             hint="Choose a decoder such as smollm2-135m; an encoder learns from plain text with task.name=language_modeling task.masked=true.",

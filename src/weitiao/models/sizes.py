@@ -76,7 +76,7 @@ def counted(model: Module, *, length: int, training_mode: Callable[[Module], Non
     any_model: Any = model
     before = getattr(any_model.config, "_attn_implementation", None)
     try:
-        stack = list(model.get_submodule(anatomy(model).stack).children())
+        stack = list(model.get_submodule(anatomy(model).stacks[0]).children())
         training_mode(model)
         _stand_in(model, calls)
         return _count(model, stack, length, calls)

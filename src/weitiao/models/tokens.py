@@ -10,12 +10,12 @@ import transformers
 from torch.nn import Module
 
 from weitiao.core import fingerprint
-from weitiao.core.contracts import Frame, Layout
+from weitiao.core.contracts import Frame, Head, Layout
 from weitiao.core.rows import Turn
 from weitiao.errors import ModelError, NoPadToken
 from weitiao.models import templates
 from weitiao.models.families import POSITIONS_BEHIND_PADDING
-from weitiao.models.load import _quiet, _translated
+from weitiao.models.load import _quiet, _translated, auto_class
 from weitiao.models.locate import Located, cached, check_tokenizer
 
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx")
@@ -28,8 +28,8 @@ _NO_LIMIT = 1_000_000
 class Tokenizer:
     """Text to ids. Padding and truncation that a tokenizer file prescribes (MiniLM's pads all to 128) are ignored."""
 
-    def __init__(self, located: Located, positions: int | None, *, token_types: bool = False) -> None:
-        """Open the tokenizer of a model. positions, token_types: what the model's configuration says; positions None where it does not.
+    def __init__(self, located: Located, positions: int | None, *, token_types: bool = False, decoder_start: int | None = None) -> None:
+        """Open the tokenizer of a model. positions, token_types, decoder_start: what the model's configuration says; positions None where it does not.
 
         Raises NotFound where there is none, NoPadToken where nothing can pad.
         """
@@ -54,6 +54,7 @@ class Tokenizer:
             id for id, token in getattr(self.tokenizer, "added_tokens_decoder", {}).items() if token.special
         )
         self.vocabulary = len(self.tokenizer)
+        self.decoder_start = decoder_start
         self._token_types = token_types
         usual, kind = transformers.PreTrainedTokenizerFast, type(self.tokenizer)
         self._plain_backend = isinstance(self.tokenizer, usual) and (kind._encode_plus, kind.__call__) == (usual._encode_plus, usual.__call__)
@@ -92,6 +93,16 @@ class Tokenizer:
         long = [n for n, ids in enumerate(whole) if len(ids) > max_length]
         cut = dict(zip(long, self._ids([texts[n] for n in long], max_length), strict=True)) if long else {}
         return [(cut.get(n, ids), max(0, len(ids) - max_length)) for n, ids in enumerate(whole)]
+
+    def answers(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return for each text the ids that the decoder of an encoder-decoder is to say: the tokenizer's own form of a target, the end token last."""
+        found: list[list[int]] = []
+        end = [] if self.end_id is None else [self.end_id]
+        with _quiet():
+            for start in range(0, len(texts), 8192):
+                said = self.tokenizer(text_target=list(texts[start : start + 8192]), split_special_tokens=True, verbose=False)["input_ids"]
+                found += [ids if not end or ids[-1:] == end else [*ids, *end] for ids in said]
+        return found
 
     def plain(self, texts: Sequence[str]) -> list[list[int]]:
         """Return for each text its ids; no special token is added, and none is read from the text."""
@@ -171,11 +182,14 @@ class Tokenizer:
             "template": self.tokenizer.chat_template,
             "ids": [self.pad_id, self.begin_id, self.end_id, self.mask_id, sorted(self.special_ids), self.vocabulary],
             "longest": self.longest,
+            "decoder_start": self.decoder_start,
         }
 
     def layout(self, **settings: Any) -> Layout:
         """Return how features become batches for this tokenizer."""
-        return Layout(self.pad_id, mask_id=self.mask_id, vocabulary=self.vocabulary, token_types=self._token_types, **settings)
+        return Layout(
+            self.pad_id, mask_id=self.mask_id, vocabulary=self.vocabulary, token_types=self._token_types, decoder_start=self.decoder_start, **settings
+        )
 
     # ------------------------------------------------------------ conversations
 
@@ -268,3 +282,16 @@ def positions(config: Any) -> int | None:
 def token_types(config: Any) -> bool:
     """Tell whether a model is told which of two texts a token belongs to: BERT is, RoBERTa has one kind only, decoders none."""
     return getattr(config, "type_vocab_size", 0) > 1
+
+
+def decoder_start(config: Any, head: Head) -> int | None:
+    """Return the token that an encoder-decoder's answers begin behind; None where the head reads and answers in one line. Raises ModelError."""
+    if auto_class(head, config) != "AutoModelForSeq2SeqLM":
+        return None
+    start = getattr(config, "decoder_start_token_id", None)
+    if start is None:
+        raise ModelError(
+            f"the configuration of this {config.model_type} does not say with which token its decoder begins (decoder_start_token_id).",
+            hint="Set it in the model's config.json; models that begin with a language of their own, such as mBART, are not supported.",
+        )
+    return int(start)

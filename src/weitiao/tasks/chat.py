@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field
 
-from weitiao.core.contracts import Answer, Batch, Features, Generation, Head, Layout, Metric, Objective, Outputs, Prediction, Source, Task, Tokens
+from weitiao.answers.generating import Generating
+from weitiao.core.contracts import Features, Head, Metric, Source, Tokens
 from weitiao.core.registry import did_you_mean
 from weitiao.core.rows import Record, Row, Turn
 from weitiao.core.textfile import shown
 from weitiao.errors import BadRow, MissingColumn, ModelError, TooLong
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.nn import Module
 
 _ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
@@ -29,7 +26,7 @@ _PAIRS = (("prompt", "completion"), ("prompt", "response"), ("question", "answer
 _MEND = "Mend or remove the row, or set data.bad_rows=skip."
 
 
-class Chat(Task):
+class Chat(Generating):
     """Answer instructions and hold conversations: alpaca, ShareGPT, messages, or a column of prompts and one of answers."""
 
     max_length: int = Field(default=1024, ge=16)
@@ -43,17 +40,7 @@ class Chat(Task):
     """System prompt for conversations that bring none. Default: the template's own."""
     template: str = "auto"
     """Chat template: auto (the model's own, else one that its vocabulary knows, else plain), own, plain, chatml, gemma, or a .jinja file."""
-    max_new_tokens: PositiveInt = 256
-    """Longest generated answer in tokens."""
-    temperature: float = Field(default=0.0, ge=0, le=5)
-    """0 takes the most probable token each time; above, tokens are drawn."""
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """Tokens are drawn from the smallest set that has this probability (arXiv:1904.09751)."""
-    generate_rows: NonNegativeInt = 32
-    """Proof rows for which an answer is generated, before and after, at most: what ROUGE-L, stop rate, length and distinct_2 rest on."""
 
-    packs: ClassVar[bool] = True
-    reads_out: ClassVar[bool] = True
     keeps_features: ClassVar[bool] = True
     takes: ClassVar[str] = "conversations"
 
@@ -99,7 +86,7 @@ class Chat(Task):
             "or name the columns in data.text and data.label.",
         )
 
-    # ------------------------------------------------------------ features and batches
+    # ------------------------------------------------------------ features
 
     def settled(self, tokens: Tokens) -> Self:
         """Return a copy with the name of the template in use; the tokenizer keeps the template itself."""
@@ -136,46 +123,6 @@ class Chat(Task):
                 found.append(Features(row.id, part.ids, part.targets, lost if n == 0 else 0))
         return found
 
-    def collate(self, items: Sequence[Features], layout: Layout) -> Batch:
-        """Return token ids and the target of each position, packed or padded."""
-        from weitiao.models.layout import token_batch
-
-        return token_batch(items, layout)
-
-    def trained_tokens(self, item: Features) -> list[bool]:
-        """Return for each token whether it is learnt: what some position is asked for."""
-        return [False, *(target >= 0 for target in item.target[:-1])]
-
-    # ------------------------------------------------------------ objective and predictions
-
-    def objective(self) -> Objective:
-        """Return the likelihood of the learnt tokens."""
-        from weitiao.objectives.likelihood import Likelihood
-
-        return Likelihood()
-
-    def predict(self, model: Module, batch: Batch) -> Outputs:
-        """Return the negative log-likelihood of each row's learnt tokens and their number, (n, 2)."""
-        from weitiao.models.measure import measured
-
-        return measured(model, batch)
-
-    def decode(self, values: Tensor, features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
-        """Return one prediction per row with the measures of its pieces added up; the answer itself is generated apart."""
-        from weitiao.models.measure import per_row
-
-        return [Prediction(row.id, None, measures=measures) for row, measures in zip(rows, per_row(values, features, rows), strict=True)]
-
-    @property
-    def generation(self) -> Generation:
-        """How answers are generated."""
-        return Generation(self.max_new_tokens, self.temperature, self.top_p)
-
-    @property
-    def generated_rows(self) -> int:
-        """Proof rows for which an answer is generated."""
-        return self.generate_rows
-
     def prompts(self, rows: Sequence[Row], tokens: Tokens) -> list[list[int]]:
         """Return the ids of everything before the answer; of a conversation too long for the model the oldest exchanges go first."""
         from weitiao.models import dialogue
@@ -190,11 +137,6 @@ class Chat(Task):
                 raise BadRow(f"{row.place}: {error.message}", hint=error.hint) from None
         return found
 
-    def answered(self, prediction: Prediction, answer: Answer) -> Prediction:
-        """Return the prediction with the generated text, its length and whether it ended by itself."""
-        measures = {**prediction.measures, "answer_tokens": float(answer.tokens), "stopped": float(answer.stopped)}
-        return Prediction(prediction.id, answer.text, prediction.scores, measures)
-
     # ------------------------------------------------------------ scores
 
     def metrics(self) -> tuple[Metric, ...]:
@@ -203,10 +145,6 @@ class Chat(Task):
         from weitiao.metrics.likelihood import Perplexity, TokenLoss
 
         return TokenLoss(), Perplexity(), RougeL(), StopRate(), Distinct(), AnswerLength()
-
-    def closeness(self, prediction: Prediction, row: Row) -> float:
-        """Return the mean log-likelihood of the reference answers: 0 would be certainty."""
-        return -prediction.measures.get("nll", 0.0) / max(prediction.measures.get("tokens", 0.0), 1.0)
 
 
 # ------------------------------------------------------------ formats

@@ -319,10 +319,11 @@ def _guessed(model: Module, config: Any) -> sizes.Counted:
     lowest = next((n for n, layer in enumerate(parts.layers) if any(named[p].requires_grad for p in layer)), len(parts.layers))
     if any(named[p].requires_grad for p in parts.embeddings):
         lowest = 0
+    passed = 1 / len(parts.stacks)  # a token goes through the encoder or the decoder
     return sizes.guessed(
-        in_layers=sum(named[p].numel() for layer in parts.layers for p in layer),
+        in_layers=round(passed * sum(named[p].numel() for layer in parts.layers for p in layer)),
         learnt_share=1 - lowest / max(len(parts.layers), 1),
-        layers=len(parts.layers),
+        layers=round(passed * len(parts.layers)),
         width=int(getattr(config, "hidden_size", 0) or 512),
         heads=int(getattr(config, "num_attention_heads", 0) or 8),
     )

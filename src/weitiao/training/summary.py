@@ -15,6 +15,7 @@ from weitiao.core import fingerprint, report, rundir
 from weitiao.core.contracts import Capability, Prediction, Task
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
+from weitiao.core.rows import Row
 from weitiao.core.version import __version__
 from weitiao.evaluation import score
 from weitiao.evaluation.changes import changes
@@ -51,11 +52,11 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the report but for the artifact's hash. began: monotonic time since which `progress` was not told."""
     recipe, task, data = prepared.recipe, prepared.recipe.task, prepared.data
-    ids, targets = [row.id for row in data.proof], [row.target for row in data.proof]
+    targets = [row.target for row in data.proof]
     compared = {metric.name: score.compare(metric, outcome.before, outcome.after, targets) for metric in task.metrics()}
     metrics = {name: entry for name, entry in compared.items() if entry is not None}
     main = task.metrics()[0].name
-    baselines = {name: _scores(task, list(map(Prediction.of, ids, values)), targets) for name, values in outcome.baselines.items()}
+    baselines = {name: _scores(task, values, data.proof, outcome.after) for name, values in outcome.baselines.items()}
     tables = [task.breakdown([p.value for p in side], targets) for side in (outcome.before, outcome.after)]
     proof_name = f"proof ({data.split})"
     features = {"train": encoded.train, "dev": encoded.dev, proof_name: encoded.proof}
@@ -113,7 +114,7 @@ def summarise(
         "recipe": recipe.settings(),
         "recipe_yaml": asked.as_yaml(),
         "plan": plan.settings(),
-        "next": _next(shlex.quote(str(folder.artifact.resolve())), talks=task.generation is not None),
+        "next": _next(shlex.quote(str(folder.artifact.resolve())), talks=task.takes == "conversations"),
         "hashes": {"proof_rows": fingerprint.of_texts(part for row in data.proof for part in (row.id, row.text, repr(row.target))), "recipe": plan.recipe},
     }
     if "per_class" in tables[0]:
@@ -151,13 +152,17 @@ def _opens_with(prepared: Prepared) -> dict[str, Any]:
     found |= {name: task.head.config[name] for name in ("num_labels", "problem_type") if name in task.head.config}
     if task.joins_texts:
         found["pair"] = prepared.tokenizer.pair_form()
-    if task.head.auto_class == "AutoModelForCausalLM":
+    if found["auto_class"] == "AutoModelForCausalLM":
         found["ends"] = sorted(prepared.tokenizer.ends)
     return found
 
 
-def _scores(task: Task, predictions: Sequence[Prediction], targets: Sequence[Any]) -> dict[str, Any]:
-    found = {metric.name: score.score(metric, predictions, targets) for metric in task.metrics()}
+def _scores(task: Task, values: Sequence[Any], rows: Sequence[Row], after: Sequence[Prediction]) -> dict[str, Any]:
+    """Return the scores of a baseline, each on the rows on which after is scored: generated texts there are for some rows only."""
+    found = {}
+    for metric in task.metrics():
+        chosen = [n for n, prediction in enumerate(after) if metric.applies(prediction)]
+        found[metric.name] = score.score(metric, [Prediction.of(rows[n].id, values[n]) for n in chosen], [rows[n].target for n in chosen])
     return {name: entry for name, entry in found.items() if entry is not None}
 
 

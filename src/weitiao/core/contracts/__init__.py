@@ -6,7 +6,7 @@ Torch appears in annotations only: these files, like all of `core`, import witho
 from weitiao.core.contracts.batch import IGNORED, Batch, Features, Layout, Outputs, Prediction
 from weitiao.core.contracts.loss import Coupled, Loss, Objective, Term, is_coupled
 from weitiao.core.contracts.method import Capability, Method, ParameterGroup, Regularizer, Strategy
-from weitiao.core.contracts.metric import Metric
+from weitiao.core.contracts.metric import Metric, TextMetric, references
 from weitiao.core.contracts.source import Source, Split
 from weitiao.core.contracts.task import Answer, Generation, Head, Task, Traits
 from weitiao.core.contracts.tokens import Frame, Tokens
@@ -35,7 +35,9 @@ __all__ = [
     "Strategy",
     "Task",
     "Term",
+    "TextMetric",
     "Tokens",
     "Traits",
     "is_coupled",
+    "references",
 ]

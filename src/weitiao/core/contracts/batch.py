@@ -29,7 +29,8 @@ class Features:
     unasked_bytes: int = 0
     """Bytes of the row's text for which no position is asked, such as those of a first token that nothing stands before."""
     second: int = 0
-    """Position from which the second of two texts stands; 0 where there is one text, or the model does not tell two apart."""
+    """Position from which the second of two texts stands, or the answer of an encoder-decoder; 0 where there is one text, or the model does
+    not tell two apart."""
     places: Sequence[int] = ()
     """The way back from tokens to the row, such as the word or the characters that each token stands for: the task says what they mean."""
 
@@ -54,6 +55,8 @@ class Layout:
     """Ids there are."""
     draw: int = 0
     """Which draw of what is random in the rows, such as masked tokens: the epoch in training, from 1; 0 in evaluation."""
+    decoder_start: int | None = None
+    """The token that an answer begins behind in an encoder-decoder; None for a model that reads and answers in one line."""
     token_types: bool = False
     """Whether the model is told which of two texts a token belongs to (token_type_ids)."""
 

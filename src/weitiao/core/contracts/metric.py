@@ -33,6 +33,10 @@ class Metric(ABC):
         """Tell whether rows with this target are scored: some scores are of a part of the rows."""
         return True
 
+    def signature(self, targets: Sequence[Any]) -> str | None:
+        """Return what a published score has to say of how it was counted, in the words of the field's own tool; None where the name says it all."""
+        return None
+
     @abstractmethod
     def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> Any:
         """Return one row of sufficient statistics per example, (n, k): an array or a sparse matrix."""
@@ -40,3 +44,18 @@ class Metric(ABC):
     @abstractmethod
     def value(self, totals: numpy.ndarray) -> numpy.ndarray:
         """Return the score for summed statistics: shape (..., k) -> (...)."""
+
+
+class TextMetric(Metric):
+    """A score of generated texts: rows without one do not count."""
+
+    needs_answer = True
+
+    def applies(self, prediction: Prediction) -> bool:
+        """Rows with a generated text."""
+        return isinstance(prediction.value, str)
+
+
+def references(target: Any) -> tuple[str, ...]:
+    """Return the texts that a generated one is compared with: one, or several of which the best counts."""
+    return tuple(map(str, target)) if isinstance(target, list | tuple) else (str(target),)

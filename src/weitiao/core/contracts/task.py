@@ -66,6 +66,8 @@ class Generation:
     """Tokens are drawn from the smallest set that has this probability (arXiv:1904.09751)."""
     stop: tuple[str, ...] = ()
     """Strings at which a text ends besides its end tokens; they are not part of it."""
+    num_beams: int = 1
+    """Texts that are followed side by side, of which the most probable is taken (beam search)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ class Task(Component):
     """Whether the objective is the likelihood of tokens, read out of the hidden states of labelled positions."""
 
     takes: ClassVar[str] = "texts"
-    """What the input of a row is, as a model card shows its use: texts, conversations, pairs (of texts), relations (two entities in a text)."""
+    """What the input of a row is, as a model card shows its use: texts, conversations, pairs (of texts), relations (two entities in a text),
+    prompts (a text in the prompt of the task)."""
     joins_texts: ClassVar[bool] = False
     """Whether two texts of a row stand in one frame: then a report says how the tokenizer joins them."""
     keeps_features: ClassVar[bool] = False

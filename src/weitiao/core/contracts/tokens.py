@@ -41,6 +41,8 @@ class Tokens(Protocol):
     mask_id: int | None
     unknown_id: int | None
     """The token for what the vocabulary cannot spell; None where it can spell everything."""
+    decoder_start: int | None
+    """The token that an answer begins behind in an encoder-decoder; None for a model that reads and answers in one line."""
     special_ids: frozenset[int]
     vocabulary: int
     """Ids there are."""
@@ -49,6 +51,10 @@ class Tokens(Protocol):
 
     def encode(self, texts: Sequence[str], max_length: int) -> list[tuple[list[int], int]]:
         """Return for each text its ids with special tokens, at most `max_length`, and the number of tokens cut."""
+        ...
+
+    def answers(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return for each text the ids that the decoder of an encoder-decoder is to say: the tokenizer's own form of a target, the end token last."""
         ...
 
     def plain(self, texts: Sequence[str]) -> list[list[int]]:

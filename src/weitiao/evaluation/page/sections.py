@@ -34,6 +34,8 @@ _BASELINES = {
     "mean": "Always the mean",
     "head_only": "Frozen body, linear head",
     "frequent_tag": "Usual tag of each word",
+    "copy": "The text itself",
+    "lead": "The text's first sentences",
 }
 _DIRECTIONS: dict[Any, str] = {True: "higher is better", False: "lower is better"}
 _VERDICTS = {"better": ("better", "Better"), "worse": ("worse", "Worse"), "not proven": ("unproven", "Not proven")}

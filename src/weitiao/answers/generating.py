@@ -1,0 +1,84 @@
+"""Answers that are texts: their likelihood is learnt, and some are generated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from weitiao.core.contracts import Answer, Batch, Features, Generation, Layout, Objective, Outputs, Prediction, Task
+from weitiao.core.rows import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+
+class Generating(Task):
+    """Learn answers token by token, measure how probable the reference answers are, and generate some."""
+
+    max_new_tokens: PositiveInt = 256
+    """Longest generated answer in tokens."""
+    temperature: float = Field(default=0.0, ge=0, le=5)
+    """0 takes the most probable token each time; above, tokens are drawn."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Tokens are drawn from the smallest set that has this probability (arXiv:1904.09751)."""
+    generate_rows: NonNegativeInt = 32
+    """Proof rows for which an answer is generated, before and after, at most: the scores of generated texts rest on these."""
+
+    packs: ClassVar[bool] = True
+    reads_out: ClassVar[bool] = True
+
+    # ------------------------------------------------------------ batches
+
+    def collate(self, items: Sequence[Features], layout: Layout) -> Batch:
+        """Return token ids and the target of each position, packed or padded; for an encoder-decoder the texts and what its decoder reads."""
+        from weitiao.models.layout import decoder_batch, token_batch
+
+        return token_batch(items, layout) if layout.decoder_start is None else decoder_batch(items, layout)
+
+    def trained_tokens(self, item: Features) -> list[bool]:
+        """Return for each token whether it is learnt: what some position is asked for."""
+        if item.second:  # an encoder-decoder: the decoder says what stands from here on
+            return [target >= 0 for target in item.target]
+        return [False, *(target >= 0 for target in item.target[:-1])]
+
+    # ------------------------------------------------------------ objective and predictions
+
+    def objective(self) -> Objective:
+        """Return the likelihood of the learnt tokens."""
+        from weitiao.objectives.likelihood import Likelihood
+
+        return Likelihood()
+
+    def predict(self, model: Module, batch: Batch) -> Outputs:
+        """Return the negative log-likelihood of each row's learnt tokens and their number, (n, 2)."""
+        from weitiao.models.measure import measured
+
+        return measured(model, batch)
+
+    def decode(self, values: Tensor, features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
+        """Return one prediction per row with the measures of its pieces added up; the answer itself is generated apart."""
+        from weitiao.models.measure import per_row
+
+        return [Prediction(row.id, None, measures=measures) for row, measures in zip(rows, per_row(values, features, rows), strict=True)]
+
+    @property
+    def generation(self) -> Generation:
+        """How answers are generated."""
+        return Generation(self.max_new_tokens, self.temperature, self.top_p)
+
+    @property
+    def generated_rows(self) -> int:
+        """Proof rows for which an answer is generated."""
+        return self.generate_rows
+
+    def answered(self, prediction: Prediction, answer: Answer) -> Prediction:
+        """Return the prediction with the generated text, its length and whether it ended by itself."""
+        measures = {**prediction.measures, "answer_tokens": float(answer.tokens), "stopped": float(answer.stopped)}
+        return Prediction(prediction.id, answer.text, prediction.scores, measures)
+
+    def closeness(self, prediction: Prediction, row: Row) -> float:
+        """Return the mean log-likelihood of the reference answers: 0 would be certainty."""
+        return -prediction.measures.get("nll", 0.0) / max(prediction.measures.get("tokens", 0.0), 1.0)
