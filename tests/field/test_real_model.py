@@ -68,6 +68,7 @@ print(json.dumps(found))
         assert probability == pytest.approx(max(line["scores"].values()), abs=1e-4)
 
 
+@pytest.mark.soak
 def test_a_sample_of_film_reviews_is_learnt_as_well_as_a_linear_head_or_better(shared_data: Path, tmp_path: Path) -> None:
     report = weitiao.train(
         model="minilm",
