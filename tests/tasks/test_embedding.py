@@ -121,6 +121,32 @@ def test_rows_that_leave_nothing_to_tell_apart_are_refused() -> None:
             task.fitted([read(one, task) for one in values])
 
 
+def test_a_split_in_which_nothing_can_be_found_is_refused() -> None:
+    def rows(*pairs: tuple[str, str]) -> list[Any]:
+        return [read({"text": text, "label": label}, LABELS) for text, label in pairs]
+
+    LABELS.check(rows(("a", "x"), ("b", "x")), "dev")
+    for some in (rows(("a", "x"), ("b", "y")), rows(("a", "x"), ("a", "x"))):
+        with pytest.raises(EmptySplit, match="no two different texts of the dev rows have the same label"):
+            LABELS.check(some, "dev")
+
+
+def test_texts_without_a_word_have_no_comparison_by_words() -> None:
+    for task, values in ((GIVEN, {"query": "?!", "positive": "..."}), (SCORED, {"sentence1": "?!", "sentence2": "...", "score": 1})):
+        assert task.trivial([], [read(values, task)]) is None
+
+
+def test_a_text_that_the_tokenizer_drops_whole_is_one_token() -> None:
+    class Dropping:
+        pad_id = 7
+
+        def encode(self, texts: list[str], max_length: int) -> list[tuple[list[int], int]]:
+            return [([] if text == "dropped" else [1, 2], 0) for text in texts]
+
+    [feature] = GIVEN.encode([read({"query": "dropped", "positive": "p"})], Dropping())  # type: ignore[arg-type]
+    assert feature.input_ids == [7, 1, 2] and feature.places[::4] == [1, 2]
+
+
 # ---------------------------------------------------------------- what the checkpoint says
 
 

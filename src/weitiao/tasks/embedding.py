@@ -131,6 +131,14 @@ class Embedding(Task):
             raise EmptySplit(f"each of the {len(rows)} training rows has a label of its own: no two texts belong together.", hint="Check data.label.")
         return self
 
+    def check(self, rows: Sequence[Row], split: str) -> None:
+        """Raise EmptySplit where no text of a split has another of its label to find."""
+        if self.pairs == "same_label" and rows and max(Counter(label for label, _ in {(row.target, row.text) for row in rows}).values()) < 2:
+            raise EmptySplit(
+                f"no two different texts of the {split} rows have the same label: there is nothing to find among {len(rows)} rows.",
+                hint=f"Bring more {split} rows, or a larger share: data.{split}_share.",
+            )
+
     def suited(self, traits: Traits) -> Self:
         """Return a copy that knows how the checkpoint makes vectors, where the recipe does not say."""
         prefixes = {f"{kind}_prefix": traits.prompts.get(kind, "") for kind in ("query", "passage")}
@@ -181,14 +189,18 @@ class Embedding(Task):
 
         from weitiao.models.layout import padded
 
-        lines, targets = [], []
+        lines = []
         for item in items:
             start = 0
-            for n, (length, *said) in enumerate(_placed(item)):
+            for length, *_ in _placed(item):
                 lines.append(Features(item.row, item.input_ids[start : start + length]))
-                targets.append([float(n > 0), item.target or 0.0] if self.pairs == "scored" else said)
                 start += length
-        return Batch(padded(lines, layout), torch.tensor(targets), tuple(item.row for item in items), sum(map(len, items)))
+        return Batch(padded(lines, layout), torch.tensor(self._targets(items)), tuple(item.row for item in items), sum(map(len, items)))
+
+    def _targets(self, items: Sequence[Features]) -> list[list[float]] | list[list[int]]:
+        if self.pairs == "scored":
+            return [[float(n > 0), item.target or 0.0] for item in items for n, _ in enumerate(_placed(item))]
+        return [said for item in items for _, *said in _placed(item)]
 
     # ------------------------------------------------------------ objective and predictions
 
@@ -218,9 +230,7 @@ class Embedding(Task):
 
         if not features or features[0].places[_LINE - 1] == _NO_GROUP:
             return None
-        targets = self.collate(features, Layout(0)).targets
-        assert targets is not None
-        return self.objective().joint(torch.cat(list(values)), targets)
+        return self.objective().joint(torch.cat(list(values)), torch.tensor(self._targets(features)))
 
     def decode(self, values: Sequence[Tensor], features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
         """Return for rows with something to find the text in the first place (or its label), and the place of the right one among its measures.
@@ -267,8 +277,8 @@ class Embedding(Task):
 
         return (regression.Spearman(), regression.Pearson()) if self.pairs == "scored" else retrieval.METRICS
 
-    def trivial(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Any]:
-        """Return what is found by words that texts share, rare ones weighing more (TF-IDF over the texts that are searched)."""
+    def trivial(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Any] | None:
+        """Return what is found by words that texts share, rare ones weighing more (TF-IDF over the texts that are searched); None where there are no words."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         from weitiao.metrics.generated import words
@@ -281,7 +291,7 @@ class Embedding(Task):
             search = self._search(rows)
             texts = by_words.fit_transform(search.texts)
         except ValueError:  # no text has a word in it
-            return [Prediction(row.id, 0.0 if self.pairs == "scored" else None) for row in rows]
+            return None
         return self._found(rows, search, by_words.transform([row.text for row in rows]), texts)
 
     def closeness(self, prediction: Prediction, row: Row) -> float:
