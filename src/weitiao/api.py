@@ -72,7 +72,7 @@ def evaluate(artifact: str | Path, file: str | Path | None = None, *, device: st
     return verb.evaluate(artifact, file, device=device)
 
 
-def predict(artifact: str | Path, items: str | Sequence[str | Mapping[str, Any]], *, device: str = "auto") -> list[dict[str, Any]]:
+def predict(artifact: str | Path, items: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]], *, device: str = "auto") -> list[dict[str, Any]]:
     """Return one mapping per text or row: id, prediction, and scores and measures where there are any; as `weitiao predict` prints.
 
     For many calls keep `weitiao.load(artifact)`.

@@ -119,6 +119,15 @@ def test_what_training_rows_tell() -> None:
         QuestionAnswering().fitted([some]).check([none], "dev")
 
 
+def test_questions_about_one_text_are_never_divided() -> None:
+    from weitiao.inspect.splits import take_share
+
+    task = QuestionAnswering()
+    rows = [Row(str(n), f"q{n}", (("a", 0),), "", parts=(f"q{n}", f"text {n // 5}")) for n in range(200)]
+    rest, taken = take_share(rows, 0.2, salt="test", stratum=task.stratum, group=task.group)
+    assert taken and not {row.parts[1] for row in rest} & {row.parts[1] for row in taken}
+
+
 # ------------------------------------------------------------ features
 
 
@@ -378,6 +387,8 @@ def test_a_run_learns_to_answer_and_to_be_silent_and_shows_it(tiny_bert: Path, t
     assert said["prediction"] == "nice" and said["scores"]["nice"] > 0.3 and "no_answer" in said["measures"]
     refused = cli("predict", tmp_path / "run", "-", stdin="which is warm\n")
     assert refused.code == 3 and "stdin:1: expected a question and a context, got a text only." in refused.err and "Traceback" not in refused.err
+    one = {"question": "which is warm", "context": "the film was nice and dull"}
+    assert weitiao.load(tmp_path / "run").predict(one)[0].value == weitiao.predict(tmp_path / "run", one)[0]["prediction"] == "nice"
     with pytest.raises(BadRow, match="item 1: expected a question and a context"):
         weitiao.load(tmp_path / "run").predict("which is warm")
 

@@ -38,12 +38,12 @@ class Predictor:
         self.tokenizer.suit(self.model)
         self._read = Known()  # the conversation so far: only what is new of it is computed
 
-    def predict(self, items: str | Sequence[str | Mapping[str, Any]]) -> list[Prediction]:
-        """Return one prediction per item, in order. An item is a text, or a mapping with the columns of the recipe.
+    def predict(self, items: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]) -> list[Prediction]:
+        """Return one prediction per item, in order. An item is a text, or a mapping with the columns of the recipe; one may come without a list.
 
         Raises MissingColumn or BadRow naming the item.
         """
-        given = [items] if isinstance(items, str) else items
+        given = [items] if isinstance(items, str | Mapping) else items
         records = with_ids((self._record(item, number) for number, item in enumerate(given, 1)), lambda record: None)
         return self.rows([self.task.read(record, self.artifact.recipe.data, labelled=False) for record in records])
 

@@ -14,7 +14,7 @@ from weitiao.core.contracts import Batch, Features, Frame, Head, Layout, Metric,
 from weitiao.core.registry import did_you_mean
 from weitiao.core.rows import Record, Row
 from weitiao.core.textfile import shown
-from weitiao.errors import BadRow, EmptySplit, MissingColumn, TooLong
+from weitiao.errors import BadRow, MissingColumn, TooLong
 
 if TYPE_CHECKING:
     import numpy
@@ -187,12 +187,6 @@ class MultipleChoice(Task):
     def stratum(self, row: Row) -> str:
         """Return where the right option stands: the share of each place is kept the same in every split."""
         return str(_names(row).index(row.target))
-
-    def fitted(self, rows: Sequence[Row]) -> Self:
-        """Return the task itself. Raises EmptySplit without training rows."""
-        if not len(rows):
-            raise EmptySplit("there are no training rows.", hint="Check data.train.")
-        return self
 
     # ------------------------------------------------------------ features and batches
 

@@ -123,6 +123,10 @@ class QuestionAnswering(Task):
         """Return whether there is an answer: the share is kept the same in every split."""
         return "answer" if row.target else "no answer"
 
+    def group(self, row: Row) -> str:
+        """Return the context: all questions about a text stand on the same side of every split."""
+        return row.parts[1]
+
     def fitted(self, rows: Sequence[Row]) -> Self:
         """Return a copy that knows whether questions may go unanswered, and what answers are compared by. Raises EmptySplit without any answer."""
         from weitiao.metrics.answer import is_chinese
