@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+CONFUSED = 300
+"""Classes up to which a confusion matrix is made: it grows with their square, and nobody reads a larger one."""
+
 
 class OneLabel(Task):
     """Sort rows into one of several classes: labels and their weights, the loss, what is decoded, and the scores."""
@@ -189,15 +192,18 @@ class OneLabel(Task):
         return linear_head.classified(seen, targets, new, classes=len(self.labels or []), seed=seed)
 
     def breakdown(self, predicted: Sequence[Any], targets: Sequence[Any]) -> dict[str, Any]:
-        """Return precision, recall, F1 and n of each class, and the confusion matrix (rows: truth)."""
+        """Return precision, recall, F1 and n of each class, and, up to CONFUSED classes, the confusion matrix (rows: truth)."""
         import numpy as np
 
         labels = self.labels or []
-        index = {label: n for n, label in enumerate(labels)}
-        matrix = np.zeros((len(labels), len(labels)), dtype=int)
-        for guess, truth in zip(predicted, targets, strict=True):
-            matrix[index[truth], index[guess]] += 1
-        return {"per_class": self._per_class(predicted, targets), "confusion": {"labels": labels, "counts": matrix.tolist()}}
+        found: dict[str, Any] = {"per_class": self._per_class(predicted, targets)}
+        if len(labels) <= CONFUSED:
+            index = {label: n for n, label in enumerate(labels)}
+            matrix = np.zeros((len(labels), len(labels)), dtype=int)
+            for guess, truth in zip(predicted, targets, strict=True):
+                matrix[index[truth], index[guess]] += 1
+            found["confusion"] = {"labels": labels, "counts": matrix.tolist()}
+        return found
 
     def _per_class(self, predicted: Sequence[Any], targets: Sequence[Any]) -> list[dict[str, Any]]:
         import numpy as np
