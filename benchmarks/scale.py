@@ -199,7 +199,7 @@ def draw(lines: list[dict], picture: Path) -> None:
         ):
             axis.plot(at, drawn, marker="o", color=colour)
             axis.set(xscale="log", ylim=(0, max(drawn) * 1.15), ylabel=said)
-            axis.set_xticks(at, [f"{n / 1e6:g}M" if n >= 1e6 else f"{n / 1e3:g}k" if n >= 1000 else f"{n:g}" for n in at], rotation=45)
+            axis.set_xticks(at, [f"{n / 1e6:g}M" if n >= 1e6 else f"{n / 1e3:.0f}k" if n >= 1000 else f"{n:g}" for n in at], rotation=45)
             axis.minorticks_off()
             axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.grid(alpha=0.3)

@@ -45,9 +45,9 @@ CASES: dict[str, tuple[int, str, str, dict[str, Any], dict[str, str]]] = {
     ),
     "best by answers that are not generated": (
         2,
-        "evaluate.best: rouge_l scores generated answers, and none are generated for dev rows.",
+        "evaluate.best: rougeL scores generated answers, and none are generated for dev rows.",
         "Known: loss, perplexity",
-        {"evaluate": {"best": "rouge_l"}},
+        {"evaluate": {"best": "rougeL"}},
         {},
     ),
     "empty answer": (3, "a.jsonl:41: messages[2]: the answer is empty.", "skip", {}, with_row(talk(("user", "a"), ("assistant", " ")))),

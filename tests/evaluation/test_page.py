@@ -159,7 +159,7 @@ def chat_report(report: dict[str, Any]) -> dict[str, Any]:
         "metrics": {
             "loss": metric(1.859, 1.772, better=False),
             "perplexity": metric(6.42, 5.88, better=False),
-            "rouge_l": metric(0.25, 0.27, better=True, n=8),
+            "rougeL": metric(0.25, 0.27, better=True, n=8),
             "stop_rate": {**metric(0, 0, better=True, n=8), "before": {**flat, "n": 8}, "after": {**flat, "n": 8}, "difference": flat},
             "distinct_2": metric(0.91, 0.92, better=True, n=8),
             "answer_length": metric(64.0, 51.5, better=None, n=8),

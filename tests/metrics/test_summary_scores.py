@@ -27,7 +27,7 @@ def test_rouge_worked_by_hand() -> None:
     assert value(RougeN(n=2), [said], [expected]) == pytest.approx(2 * 1 / 10), "the cat"
     assert value(RougeL(), [said], [expected]) == pytest.approx(2 * 4 / 12)
     assert value(RougeL(), ["b a"], ["a b"]) == pytest.approx(2 * 1 / 4)
-    assert [metric.name for metric in (RougeN(n=1), RougeN(n=2), RougeL())] == ["rouge_1", "rouge_2", "rouge_l"]
+    assert [metric.name for metric in (RougeN(n=1), RougeN(n=2), RougeL())] == ["rouge1", "rouge2", "rougeL"]
 
 
 def test_rouge_is_a_mean_over_rows_and_the_best_of_several_references() -> None:

@@ -81,10 +81,10 @@ def test_a_sentence_ends_where_a_blank_follows_and_in_chinese_without_one() -> N
 
 def test_metrics_are_rouge_length_repetition_and_ends_beside_the_loss() -> None:
     metrics = Summarization().metrics()
-    assert [metric.name for metric in metrics] == ["loss", "perplexity", "rouge_1", "rouge_2", "rouge_l", "length_ratio", "stop_rate", "distinct_2"]
+    assert [metric.name for metric in metrics] == ["loss", "perplexity", "rouge1", "rouge2", "rougeL", "length_ratio", "stop_rate", "distinct_2"]
     predictions, targets = [Prediction("a", "x y"), Prediction("b", None)], [("z", "x y"), "x"]
     scores = {metric.name: score.value(metric, predictions, targets) for metric in metrics}
-    assert scores["rouge_1"] == scores["rouge_2"] == scores["rouge_l"] == scores["length_ratio"] == 1
+    assert scores["rouge1"] == scores["rouge2"] == scores["rougeL"] == scores["length_ratio"] == 1
     assert scores["loss"] is None and scores["stop_rate"] is None
 
 

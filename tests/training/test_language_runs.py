@@ -53,13 +53,13 @@ def test_a_chat_run_measures_before_and_after_and_leaves_an_adapter(train: Calla
     loss, perplexity = report["metrics"]["loss"], report["metrics"]["perplexity"]
     assert loss["after"]["value"] < loss["before"]["value"] and loss["higher_is_better"] is False
     assert perplexity["after"]["value"] == pytest.approx(torch.tensor(loss["after"]["value"]).exp().item(), rel=1e-6)
-    assert report["metrics"]["rouge_l"]["after"]["n"] == 3 and report["baselines"] == {} and report["before_is"] == "model"
+    assert report["metrics"]["rougeL"]["after"]["n"] == 3 and report["baselines"] == {} and report["before_is"] == "model"
     assert report["plan"]["packing"] and report["plan"]["readout"] == "labelled positions"
     artifact = Path(report["artifact"])
     assert {p.name for p in (artifact / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
     assert not (artifact / "model").exists() and (artifact / "tokenizer" / "chat_template.jinja").is_file()
     again = evaluate.evaluate(artifact, None)
-    for name in ("loss", "perplexity", "rouge_l", "stop_rate", "answer_length"):
+    for name in ("loss", "perplexity", "rougeL", "stop_rate", "answer_length"):
         assert again["metrics"][name]["value"] == pytest.approx(report["metrics"][name]["after"]["value"], rel=1e-5), name
     lines = [json.loads(line) for line in (tmp_path / "run" / "predictions" / "after.jsonl").read_text().splitlines()]
     assert sum(isinstance(line["prediction"], str) for line in lines) == 3 and all(line["measures"]["tokens"] > 0 for line in lines)

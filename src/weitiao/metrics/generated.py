@@ -60,8 +60,8 @@ class RougeN(_Rouge):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """rouge_1, rouge_2 ..."""
-        return f"rouge_{self.n}"
+        """rouge1, rouge2 ..."""
+        return f"rouge{self.n}"
 
     def _f1(self, said: Sequence[str], expected: Sequence[str]) -> float:
         a, b = (Counter(tuple(text[n : n + self.n]) for n in range(len(text) - self.n + 1)) for text in (said, expected))
@@ -72,7 +72,7 @@ class RougeN(_Rouge):
 class RougeL(_Rouge):
     """ROUGE-L: F1 of the longest common subsequence of words."""
 
-    name: str = "rouge_l"
+    name: str = "rougeL"
 
     def _f1(self, said: Sequence[str], expected: Sequence[str]) -> float:
         return 2 * _common(said, expected) / max(len(said) + len(expected), 1)
