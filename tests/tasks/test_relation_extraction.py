@@ -52,6 +52,11 @@ def test_entities_are_read_from_every_form_and_marked(values: dict[str, Any]) ->
     assert row.text == "The @ pilot @ flew the # plane # ." and row.target == "flies" and row.place == "a.json:7"
 
 
+def test_words_of_a_script_without_blanks_are_joined_without_them() -> None:
+    row = read({"tokens": ["张", "三", "住", "在", "北", "京"], "head": [0, 2], "tail": [4, 6]})
+    assert row.text.replace(" ", "") == "@张三@住在#北京#" and "张三" in row.text and "北京" in row.text
+
+
 def test_the_head_may_stand_behind_the_tail() -> None:
     assert read({"text": TEXT, "tail": [4, 9], "head": [19, 24]}).text == "The # pilot # flew the @ plane @ ."
     assert read({"text": "The <e2>pilot</e2> flew the <e1>plane</e1>."}).text == "The # pilot # flew the @ plane @ ."

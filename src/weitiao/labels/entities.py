@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from dataclasses import dataclass
 from typing import Any
 
+from weitiao.core import words
 from weitiao.core.contracts import Source
 from weitiao.core.rows import Record
 from weitiao.core.textfile import shown
@@ -70,8 +70,8 @@ def sentence_of(record: Record, data: Source) -> Sentence:
         return Sentence(text_in(record, column))
     if not all(isinstance(word, str) and word for word in value):
         raise BadRow(f"{record.place}: {column}: expected words, got {shown(value)}.", hint=MEND)
-    ends = list(itertools.accumulate(len(word) + 1 for word in value))
-    return Sentence(" ".join(value), tuple((end - 1 - len(word), end - 1) for word, end in zip(value, ends, strict=True)))
+    text = words.joined(value)
+    return Sentence(text, tuple(words.places(text, value)))
 
 
 def tagged(text: str) -> tuple[str, list[Entity]] | None:
