@@ -270,7 +270,8 @@ def test_a_table_of_options_is_multiple_choice(tmp_path: Path) -> None:
     ],
 )
 def test_objects_of_the_shapes_that_sources_yield_are_seen_by_their_keys(tmp_path: Path, values: dict[str, Any], task: str) -> None:
-    path = lines(tmp_path / "a.jsonl", [{**values, "n": n} for n in range(20)])
+    other = {"label": "Cause"} if "label" in values else {"positive": "a book"} if "positive" in values else {}
+    path = lines(tmp_path / "a.jsonl", [{**values, **(other if n % 2 else {}), "n": n} for n in range(20)])
     assert guess(path).task["name"] == task
 
 

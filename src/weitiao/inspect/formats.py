@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from weitiao.core import endings, registry
@@ -180,7 +181,10 @@ def multiple_choice(source: Source, sample: Sample, reasons: Sequence[Reason]) -
         return None
     texts = [" ".join(str(record.values.get(key)) for key in (question, *options)) for record in sample.records]
     why = f"each holds {question}, {options[0] if len(options) == 1 else f'{options[0]} to {options[-1]}'} and {answer}"
-    return _tried("multiple_choice", source, sample, texts, reasons, why, batch_size=16)
+    settings: dict[str, Any] = {} if question == "question" else {"question": question}
+    settings |= {"options": options} if listed is None else {}
+    settings |= {} if answer in ("answerKey", "answer", "label") else {"answer": answer}
+    return _tried("multiple_choice", source, sample, texts, reasons, why, batch_size=16, settings=settings)
 
 
 def _nested(task: str, record: Record) -> bool:
@@ -191,14 +195,24 @@ def _nested(task: str, record: Record) -> bool:
     return task != "relation_extraction" or isinstance(values.get("head"), list | dict)
 
 
-def _tried(task: str, source: Source, sample: Sample, texts: Sequence[str], reasons: Sequence[Reason], why: str, *, batch_size: int = 32) -> Understood | None:
+def _tried(
+    task: str,
+    source: Source,
+    sample: Sample,
+    texts: Sequence[str],
+    reasons: Sequence[Reason],
+    why: str,
+    *,
+    batch_size: int = 32,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> Understood | None:
     if task not in registry.names("task"):
         return None
     try:
         if task == "question_answering":
             found = _questions(source, sample, texts, reasons)
         else:
-            found = as_task(task, source, sample, texts, reasons, why, batch_size=batch_size)
+            found = as_task(task, source, sample, texts, reasons, why, batch_size=batch_size, settings=settings)
     except DataError:
         return None
     return found if len(found.rows) >= 0.5 * len(sample.records) else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from weitiao.core import registry
@@ -52,12 +53,13 @@ def as_task(
     batch_size: int = 32,
     unit: str = "records",
     beside: tuple[Reason, ...] | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> Understood:
     """Return a file as a task reads it with its own defaults. Raises UnknownComponent where there is no such task, DataError where it can use no row.
 
-    length: max_length, and why. Default: by the letters of the texts.
+    length: max_length, and why. Default: by the letters of the texts. settings: those of the task that are not its defaults.
     """
-    found = registry.find("task", name)()
+    found = registry.find("task", name).model_validate(dict(settings))
     assert isinstance(found, Task)
     rows, refused = rows_of(sample.records, source, found)
     if not rows and not refused:
@@ -76,7 +78,7 @@ def as_task(
         Reason("train.epochs", number, why_epochs),
     ]
     train = {"epochs": number, "batch_size": batch_size if max_length <= 256 else min(batch_size, 16), "seed": 1}
-    return Understood(source, sample, found, rows, told, {"name": name, "max_length": max_length}, train, texts, unit=unit, beside=beside)
+    return Understood(source, sample, found, rows, told, {"name": name, **settings, "max_length": max_length}, train, texts, unit=unit, beside=beside)
 
 
 def rows_of(records: Sequence[Record], source: Source, task: Task) -> tuple[list[Row], list[DataError]]:

@@ -79,7 +79,7 @@ def summarise(
             before_is=outcome.before_is,
             split=data.split,
             trivial_is=task.trivial_is,
-            trivial=baselines[task.trivial_is][main]["value"] if task.trivial_is in baselines else None,
+            trivial=baselines.get(task.trivial_is, {}).get(main, {}).get("value"),  # a text without a model has no likelihood
         ),
         "split": data.split,
         "split_said": data.splits.said,
