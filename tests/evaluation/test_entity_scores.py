@@ -72,7 +72,7 @@ def test_scores_are_those_of_scikit_learn_on_all_possible_entities(drawn: list[t
         expected = precision_recall_fscore_support(truth, guess, average="micro", zero_division=0)[:3]
         assert scores([pair[0] for pair in drawn], [pair[1] for pair in drawn]) == pytest.approx(expected)
     flat = [[tag for pair in drawn for tag in tagging.tags_of(tagging.entities_of(pair[side]), len(pair[side]))] for side in (0, 1)]
-    assert value(TagAccuracy(False), [pair[0] for pair in drawn], [pair[1] for pair in drawn]) == pytest.approx(accuracy_score(*flat))
+    assert value(TagAccuracy(plain=False), [pair[0] for pair in drawn], [pair[1] for pair in drawn]) == pytest.approx(accuracy_score(*flat))
 
 
 @settings(max_examples=200, deadline=None)
@@ -118,5 +118,5 @@ def test_the_table_of_plain_tags_is_that_of_scikit_learn() -> None:
     assert [entry["label"] for entry in table] == ["DT", "NN", "VB"]
     for name, column in zip(("precision", "recall", "f1", "n"), expected, strict=True):
         assert [entry[name] for entry in table] == pytest.approx(list(column))
-    accuracy = TagAccuracy(True)
+    accuracy = TagAccuracy(plain=True)
     assert float(accuracy.value(score.total(accuracy.statistics([Prediction("r", guess)], [tuple(truth)])))) == pytest.approx(0.6)

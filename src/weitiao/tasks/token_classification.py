@@ -121,12 +121,13 @@ class TokenClassification(Task):
 
     def remarks(self, rows: Sequence[Row], split: str) -> Iterator[str]:
         """Yield what is odd: tags that the scheme does not allow where they stand, and types or plain tags that no training row has."""
-        known, unseen = set(self._known), defaultdict[str, list[str]](list)
+        known, unseen, where = set(self._known), Counter[str](), dict[str, str]()
         odd, first = 0, ""
         for row in rows:
             for kind in self._kinds(row.target):
                 if kind not in known:
-                    unseen[kind].append(row.place)
+                    unseen[kind] += 1
+                    where.setdefault(kind, row.place)
             jumps = [] if self.scheme == PLAIN else list(tagging.jumps(row.target, str(self.scheme)))
             if jumps and not odd:
                 first = f"{row.place}, word {jumps[0] + 1} ({row.parts[jumps[0]]}, {row.target[jumps[0]]})"
@@ -138,9 +139,9 @@ class TokenClassification(Task):
                 "what does not go on with an entity begins one."
             )
         what = "tag" if self.scheme == PLAIN else "type"
-        for kind, found in sorted(unseen.items()):
+        for kind, count in sorted(unseen.items()):
             close = did_you_mean(kind, known)
-            yield f"{split}: no training row has the {what} '{kind}' ({len(found):,} here, the first at {found[0]}): it can only be missed.{close}"
+            yield f"{split}: no training row has the {what} '{kind}' ({count:,} here, the first at {where[kind]}): it can only be missed.{close}"
 
     # ------------------------------------------------------------ features and batches
 
@@ -260,7 +261,7 @@ class TokenClassification(Task):
         from weitiao.metrics.entities import EntityF1, EntityPrecision, EntityRecall
         from weitiao.metrics.tags import TagAccuracy
 
-        return (TagAccuracy(True),) if self.scheme == PLAIN else (EntityF1(), EntityPrecision(), EntityRecall(), TagAccuracy(False))
+        return (TagAccuracy(plain=True),) if self.scheme == PLAIN else (EntityF1(), EntityPrecision(), EntityRecall(), TagAccuracy(plain=False))
 
     def trivial(self, train: Sequence[Row], rows: Sequence[Row]) -> list[Any]:
         """Return for each word the tag that it has most often in training: O, or of plain tags the most frequent, where it is new."""
@@ -288,9 +289,12 @@ class TokenClassification(Task):
         from weitiao.models import linear_head
 
         targets = np.concatenate([np.asarray(feature.target) for feature in features])
-        asked = np.flatnonzero(targets != IGNORED)
-        asked = np.sort(np.random.default_rng(seed).permutation(asked)[:_PROBED_WORDS])
-        said = linear_head.classified(np.concatenate(states)[asked], targets[asked], np.concatenate(unseen), classes=len(self.labels or []), seed=seed)
+        asked = np.random.default_rng(seed).permutation(np.flatnonzero(targets != IGNORED))[:_PROBED_WORDS]
+        chosen = np.zeros(len(targets), dtype=bool)
+        chosen[asked] = True
+        parts = np.split(chosen, np.cumsum([len(state) for state in states])[:-1])
+        seen = np.concatenate([state[part] for state, part in zip(states, parts, strict=True)])  # never a second copy of all states
+        said = linear_head.classified(seen, targets[chosen], np.concatenate(unseen), classes=len(self.labels or []), seed=seed)
         return list(torch.split(torch.from_numpy(said).float(), [len(state) for state in unseen]))
 
     def wanted(self, row: Row) -> Any:
