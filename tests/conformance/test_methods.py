@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tiny import FAMILIES
+from tiny import DEVICE, FAMILIES
 from weitiao.core import registry
 from weitiao.core.contracts import Capability
 from weitiao.evaluation.predict import outputs
@@ -28,11 +28,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 """Settings worth trying besides the defaults."""
 CASES = [{"name": name, **settings} for name in registry.names("method") for settings in VARIANTS.get(name, [{}])]
 IDS = [" ".join(map(str, case.values())) for case in CASES]
-CPU = Single(torch.device("cpu"))
+ONE = Single(DEVICE)
 
 
 def model_of(prepared: Any) -> torch.nn.Module:
-    return load.weights(prepared.located, prepared.config, prepared.recipe.task.head, seed=1).model
+    return load.weights(prepared.located, prepared.config, prepared.recipe.task.head, seed=1).model.to(DEVICE)
 
 
 def features_of(prepared: Any, count: int = 16) -> list[Any]:
@@ -40,7 +40,7 @@ def features_of(prepared: Any, count: int = 16) -> list[Any]:
 
 
 def said(prepared: Any, model: torch.nn.Module, features: list[Any]) -> torch.Tensor:
-    return outputs(model, prepared.recipe.task, features, layout=prepared.tokenizer.layout(), strategy=CPU, batch_size=8).values
+    return outputs(model, prepared.recipe.task, features, layout=prepared.tokenizer.layout(), strategy=ONE, batch_size=8).values
 
 
 def train(prepared: Any, model: torch.nn.Module, features: list[Any], *, steps: int, rate: float = 1e-2) -> list[float]:
@@ -54,7 +54,7 @@ def train(prepared: Any, model: torch.nn.Module, features: list[Any], *, steps: 
         optimizer,
         loop.Schedule(rate, 0, steps, "constant"),
         method=recipe.method,
-        strategy=CPU,
+        strategy=ONE,
         start=0,
         seed=1,
         dtype="fp32",
@@ -119,7 +119,7 @@ def test_what_is_saved_predicts_the_same_in_a_fresh_process_with_plain_transform
             made.recipe.method.save(model, folder)
             kind = "adapter" if Capability.ADAPTER in made.recipe.method.can else "model"
             expected[str(folder / kind)] = {"ids": [f.input_ids for f in features], "logits": said(made, model, features).tolist()}
-            opened = made.recipe.method.load(folder, made.recipe.task.head)
+            opened = made.recipe.method.load(folder, made.recipe.task.head).to(DEVICE)
             made.tokenizer.suit(opened)
             again = said(made, opened, features)
             torch.testing.assert_close(again, said(made, model, features), rtol=0, atol=1e-5)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 import tiny_language
 import weitiao
+from tiny import DEVICE
 from tiny_language import ENCODER_DECODERS
 from weitiao.core.contracts import Batch, Capability
 from weitiao.core.recipe import Recipe
@@ -29,7 +30,7 @@ from weitiao.training import loop, optim
 from weitiao.training.loader import Loader
 from weitiao.training.prepare import encode, prepare
 
-CPU = Single(torch.device("cpu"))
+ONE = Single(DEVICE)
 FAMILIES = ("llama", *ENCODER_DECODERS)
 LORA = {"name": "lora", "r": 4}
 METHODS: list[dict[str, Any]] = [{"name": "full"}, {"name": "layers", "last": 1}, LORA]
@@ -61,7 +62,7 @@ def recipe(model_folder: Callable[[str], Path], tmp_path: Path) -> Callable[...,
             "data": {"name": "json", "train": str(path)},
             "task": {"name": "translation", "max_length": 128, "max_new_tokens": 24, "generate_rows": 4, **(task or {})},
             "method": method,
-            "train": {"device": "cpu", "dtype": "fp32", "dropout": 0.0, "batch_size": 8, **train},
+            "train": {"device": str(DEVICE), "dtype": "fp32", "dropout": 0.0, "batch_size": 8, **train},
         }
 
     return make
@@ -73,7 +74,7 @@ def case(recipe: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
 
     def make(family: str, **settings: Any) -> tuple[Any, Any, torch.nn.Module]:
         made, encoded = encode(prepare(Recipe.load(recipe(family, **settings))))
-        return made, encoded, load.weights(made.located, made.config, made.recipe.task.head, seed=1).model
+        return made, encoded, load.weights(made.located, made.config, made.recipe.task.head, seed=1).model.to(DEVICE)
 
     return make
 
@@ -83,7 +84,7 @@ def gradients(made: Any, model: torch.nn.Module, batches: list[Batch]) -> dict[s
     counts = loop.total_counts(objective, batches)
     model.zero_grad()
     for batch in batches:
-        objective(model, batch).value(counts).backward()
+        objective(model, batch.to(DEVICE)).value(counts).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -101,7 +102,7 @@ def steps(made: Any, model: torch.nn.Module, features: Any, count: int, rate: fl
         optim.optimizer(made.recipe.method.groups(model), made.recipe.train),
         loop.Schedule(rate, count // 20, count, schedule),
         method=made.recipe.method,
-        strategy=CPU,
+        strategy=ONE,
         start=0,
         seed=1,
         dtype="fp32",
@@ -111,14 +112,14 @@ def steps(made: Any, model: torch.nn.Module, features: Any, count: int, rate: fl
 
 
 def said(made: Any, model: torch.nn.Module, features: Any) -> torch.Tensor:
-    found = outputs(model, made.recipe.task, features, layout=made.tokenizer.layout(), strategy=CPU, batch_size=5).values
+    found = outputs(model, made.recipe.task, features, layout=made.tokenizer.layout(), strategy=ONE, batch_size=5).values
     assert isinstance(found, torch.Tensor)
     return found
 
 
 def translated(made: Any, model: torch.nn.Module, rows: Any, features: Any) -> list[Any]:
     predictions = made.recipe.task.decode(said(made, model, features), features, rows)
-    return answered(model, made.recipe.task, rows, predictions, made.tokenizer, most=None, strategy=CPU)
+    return answered(model, made.recipe.task, rows, predictions, made.tokenizer, most=None, strategy=ONE)
 
 
 # ------------------------------------------------------------ loss and gradient
@@ -127,7 +128,7 @@ def translated(made: Any, model: torch.nn.Module, rows: Any, features: Any) -> l
 @pytest.mark.parametrize("family", ENCODER_DECODERS)
 def test_the_loss_is_that_which_the_model_itself_gives_for_the_same_labels(case: Callable[..., Any], family: str) -> None:
     made, encoded, model = case(family)
-    batch = made.recipe.task.collate(encoded.train[:6], made.tokenizer.layout())
+    batch = made.recipe.task.collate(encoded.train[:6], made.tokenizer.layout()).to(DEVICE)
     own = model.eval()(input_ids=batch.inputs["input_ids"], attention_mask=batch.inputs["attention_mask"], labels=batch.targets)
     loss = made.recipe.task.objective()(model, batch)
     assert float(loss.value().detach()) == pytest.approx(float(own.loss.detach()), rel=1e-5)
@@ -135,7 +136,7 @@ def test_the_loss_is_that_which_the_model_itself_gives_for_the_same_labels(case:
     asked = batch.targets != -100
     assert torch.equal(shifted[asked], batch.inputs["decoder_input_ids"][asked]), "the model's own rule shifts targets in the same way"
     nll = F.cross_entropy(own.logits.flatten(0, 1), batch.targets.flatten(), reduction="none", ignore_index=-100).view(batch.targets.shape).sum(1)
-    torch.testing.assert_close(said(made, model, encoded.train[:6])[:, 0].float(), nll.detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(said(made, model, encoded.train[:6])[:, 0].float(), nll.detach().cpu(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", [METHODS[0], LORA], ids=["full", "lora"])
@@ -227,12 +228,12 @@ def test_texts_and_beams_are_those_of_transformers_itself(case: Callable[..., An
     prompts = made.recipe.task.prompts(made.data.splits.train[:6], made.tokenizer)
     for beams in (1, 4):
         how = made.recipe.task.revised(num_beams=beams, max_new_tokens=12).generation
-        found = fallback.generated(model.eval(), prompts, made.tokenizer, how, device=CPU.device, ended=lambda ids: ids[-1] in made.tokenizer.ends)
+        found = fallback.generated(model.eval(), prompts, made.tokenizer, how, device=DEVICE, ended=lambda ids: ids[-1] in made.tokenizer.ends)
         for prompt, ids in zip(prompts, found, strict=True):
             with torch.inference_mode():
                 own = model.generate(
-                    input_ids=torch.tensor([prompt]),
-                    attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+                    input_ids=torch.tensor([prompt], device=DEVICE),
+                    attention_mask=torch.ones(1, len(prompt), dtype=torch.long, device=DEVICE),
                     num_beams=beams,
                     do_sample=False,
                     max_new_tokens=12 + forced,  # an end that is forced stands behind what the model says
@@ -308,12 +309,12 @@ def test_what_is_saved_says_the_same_in_a_fresh_process_with_plain_transformers_
             steps(made, model, encoded.train[:8], 3, 1e-2)
             folder = tmp_path / f"{family}-{number}"
             made.recipe.method.save(model, folder)
-            batch = made.recipe.task.collate(encoded.train[:1], made.tokenizer.layout())
+            batch = made.recipe.task.collate(encoded.train[:1], made.tokenizer.layout()).to(DEVICE)
             with torch.no_grad():
                 logits = model.eval()(**batch.inputs).logits[0]
             kind = "adapter" if Capability.ADAPTER in made.recipe.method.can else "model"
             expected[str(folder / kind)] = {"inputs": {name: tensor.tolist() for name, tensor in batch.inputs.items()}, "logits": logits.tolist()}
-            again = made.recipe.method.load(folder, made.recipe.task.head)
+            again = made.recipe.method.load(folder, made.recipe.task.head).to(DEVICE)
             torch.testing.assert_close(said(made, again, encoded.train[:8]), said(made, model, encoded.train[:8]), rtol=1e-5, atol=1e-4)
     (tmp_path / "expected.json").write_text(json.dumps(expected))
     code = """

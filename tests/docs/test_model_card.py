@@ -14,11 +14,11 @@ import pytest
 
 import tiny_language
 import weitiao
-from tiny import BAD, GOOD, build_tiny, choices, questions, sentences, write_csv
+from tiny import BAD, DEVICE, GOOD, build_tiny, choices, questions, sentences, write_csv
 from weitiao.core.rows import Record, Turn
 from weitiao.evaluation.predict import outputs
 
-TRAIN = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": "cpu"}
+TRAIN = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": str(DEVICE)}
 LORA = {"name": "lora", "r": 2}
 WORDS_OF_THE_CARD, WORDS = "Ada Lovelace was born in London.", "the good film was dull"
 """A sentence of the card, and one of words that the tiny models know."""
