@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from weitiao.core.contracts import Answer, Batch, Features, Generation, Layout, Objective, Outputs, Prediction, Task
 from weitiao.core.rows import Row
@@ -24,11 +24,20 @@ class Generating(Task):
     """0 takes the most probable token each time; above, tokens are drawn."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Tokens are drawn from the smallest set that has this probability (arXiv:1904.09751)."""
+    stop: tuple[str, ...] = ()
+    """Strings at which an answer ends besides its end token, such as a line break; they are no part of it."""
     generate_rows: NonNegativeInt = 32
     """Proof rows for which an answer is generated, before and after, at most: the scores of generated texts rest on these."""
 
     packs: ClassVar[bool] = True
     reads_out: ClassVar[bool] = True
+
+    @field_validator("stop")
+    @classmethod
+    def _stops_say_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in value:
+            raise ValueError("an empty string stands everywhere, so every answer would be empty")
+        return value
 
     # ------------------------------------------------------------ batches
 
@@ -67,7 +76,7 @@ class Generating(Task):
     @property
     def generation(self) -> Generation:
         """How answers are generated."""
-        return Generation(self.max_new_tokens, self.temperature, self.top_p)
+        return Generation(self.max_new_tokens, self.temperature, self.top_p, self.stop)
 
     @property
     def generated_rows(self) -> int:

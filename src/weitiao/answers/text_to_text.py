@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -182,7 +183,7 @@ class TextToText(Generating):
     @property
     def generation(self) -> Generation:
         """How answers are generated."""
-        return Generation(self.max_new_tokens, self.temperature, self.top_p, num_beams=self.num_beams)
+        return dataclasses.replace(super().generation, num_beams=self.num_beams)
 
     def prompts(self, rows: Sequence[Row], tokens: Tokens) -> list[list[int]]:
         """Return the ids that an answer follows, or those that the encoder reads; a text too long for max_length or the model is cut at its end."""

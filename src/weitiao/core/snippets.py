@@ -129,7 +129,7 @@ def _answers(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
         *_opened(opens, task),
         f"turns = {json.dumps([*told, asked], ensure_ascii=False)}",
         'inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)',
-        *_generated(opens, int(task.get("max_new_tokens", 256)), int(task.get("num_beams", 1))),
+        *_generated(opens, int(task.get("max_new_tokens", 256)), int(task.get("num_beams", 1)), task.get("stop", ())),
         'print(tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
     ]
 
@@ -138,7 +138,7 @@ def _rewrites(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     return [
         *_opened(opens, task),
         f'inputs = tokenizer({json.dumps(_prompted(task), ensure_ascii=False)}, return_tensors="pt")',
-        *_generated(opens, int(task["max_new_tokens"]), int(task["num_beams"])),
+        *_generated(opens, int(task["max_new_tokens"]), int(task["num_beams"]), task["stop"]),
         "print(tokenizer.decode(ids[0], skip_special_tokens=True))",
     ]
 
@@ -156,8 +156,9 @@ def _continues(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _generated(opens: Mapping[str, Any], most: int, beams: int = 1) -> list[str]:
+def _generated(opens: Mapping[str, Any], most: int, beams: int = 1, stop: Sequence[str] = ()) -> list[str]:
     more = (f", num_beams={beams}" if beams > 1 else "") + (f", eos_token_id={opens['ends']}" if opens.get("ends") else "")
+    more += f", stop_strings={json.dumps(list(stop), ensure_ascii=False)}, tokenizer=tokenizer" if stop else ""
     return [
         "ids = model.generate(",
         f'    input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens={most}, do_sample=False{more}',

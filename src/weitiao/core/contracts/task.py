@@ -66,6 +66,8 @@ class Generation:
     """Tokens are drawn from the smallest set that has this probability (arXiv:1904.09751)."""
     stop: tuple[str, ...] = ()
     """Strings at which a text ends besides its end tokens; they are not part of it."""
+    keeps_blanks: bool = False
+    """Whether blanks at the beginning and the end of a text belong to it, as they do in code."""
     num_beams: int = 1
     """Texts that are followed side by side, of which the most probable is taken (beam search)."""
 
