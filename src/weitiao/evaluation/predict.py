@@ -122,15 +122,17 @@ def answered(
     chosen = list(range(len(rows)))
     if most is not None and most < len(rows):
         chosen = sorted(sorted(chosen, key=lambda n: fingerprint.of_text(rows[n].id))[:most])
+    samples, asked = task.generation.samples, [rows[n] for n in chosen]
     said = generate.answers(
         model,
-        task.prompts([rows[n] for n in chosen], tokenizer),
+        [prompt for prompt in task.prompts(asked, tokenizer) for _ in range(samples)],
         tokenizer,
         task.generation,
         device=strategy.device,
         seed=seed,
         on_batch=on_batch,
     )
-    for n, answer in zip(chosen, said, strict=True):
-        found[n] = task.answered(found[n], answer)
+    answers = [said[start : start + samples] for start in range(0, len(said), samples)]
+    for n, prediction in zip(chosen, task.all_answered(asked, [found[n] for n in chosen], answers), strict=True):
+        found[n] = prediction
     return found

@@ -69,6 +69,9 @@ def read(recipe: Recipe) -> Data:
         train, test = take_share(train, share, salt="test", stratum=task.stratum, group=task.group)
         said.append(f"test: {len(test)} rows, {share:.0%} of train, split off by a hash of the text, stratified")
         _not_empty(test, "test", share, len(given["train"]))
+    if test is not None and data.test_rows is not None and data.test_rows < len(test):
+        said[-1] += f", {data.test_rows} of them drawn by a hash of the text"
+        test = first_by_hash(test, data.test_rows)
     dev = given.get("dev")
     if dev is not None:
         said.append(f"dev: {len(dev)} rows as given")

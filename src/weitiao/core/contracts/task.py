@@ -70,6 +70,8 @@ class Generation:
     """Whether blanks at the beginning and the end of a text belong to it, as they do in code."""
     num_beams: int = 1
     """Texts that are followed side by side, of which the most probable is taken (beam search)."""
+    samples: int = 1
+    """Texts that are generated for each prompt of a row, each drawn with random numbers of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,10 @@ class Task(Component):
     def answered(self, prediction: Prediction, answer: Answer) -> Prediction:
         """Return the prediction with a generated answer."""
         raise NotImplementedError(f"{self.name} generates nothing")
+
+    def all_answered(self, rows: Sequence[Row], predictions: Sequence[Prediction], answers: Sequence[Sequence[Answer]]) -> list[Prediction]:
+        """Return the predictions with the answers generated for their rows, as many for each as `generation` says."""
+        return [self.answered(prediction, said[0]) for prediction, said in zip(predictions, answers, strict=True)]
 
     # ------------------------------------------------------------ scores
 
