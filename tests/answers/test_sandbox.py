@@ -60,10 +60,13 @@ def test_code_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     assert ended("while True: pass") == Outcome("timeout"), "by the processor time it took"
     assert time.monotonic() - began < 3
-    ignoring = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
-    assert ended(ignoring) == Outcome("timeout")
     monkeypatch.setattr(sandbox, "_PATIENCE", 1)
     assert ended("import time; time.sleep(100)") == Outcome("timeout"), "by the clock"
+
+
+@pytest.mark.soak
+def test_code_that_ignores_the_signal_of_its_end_is_killed() -> None:
+    assert ended("import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass") == Outcome("timeout")
 
 
 @EACH

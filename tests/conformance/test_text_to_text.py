@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 
 import tiny_language
 import weitiao
@@ -23,7 +24,7 @@ from weitiao.core.recipe import Recipe
 from weitiao.core.rows import Turn
 from weitiao.evaluation import evaluate
 from weitiao.evaluation.predict import answered, outputs
-from weitiao.models import checkpointing, fallback, load
+from weitiao.models import attention, checkpointing, fallback, load
 from weitiao.models.anatomy import anatomy
 from weitiao.parallel.single import Single
 from weitiao.training import loop, optim
@@ -338,3 +339,110 @@ def test_an_encoder_is_refused_with_what_to_choose_instead(recipe: Callable[...,
 
     with pytest.raises(WrongHead, match="is an encoder, which sees both sides of a text"):
         prepare(Recipe.load(recipe("bert")))
+
+
+# ------------------------------------------------------------ worked answers and code
+
+SOLVERS = ("gpt2", "llama", "gemma3")
+SOLVED: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+    "math_reasoning": (
+        {"votes": 3},
+        [{"question": f"{n} and {n + 1}?", "answer": f"{n}+{n + 1} = <<{n}+{n + 1}={2 * n + 1}>>{2 * n + 1}\n#### {2 * n + 1}"} for n in range(60)],
+    ),
+    "code_generation": (
+        {"samples": 3, "k": [1, 2], "stop": ["\n\n"]},
+        [{"prompt": f"def f{n}(x):\n", "completion": f"    return x + {n}\n", "test": f"assert f{n}(1) == {n + 1}"} for n in range(60)],
+    ),
+}
+"""Task -> settings, and rows that can be learnt."""
+FAILURES = ("wrong_answer", "exception", "syntax_error", "timeout", "memory")
+
+
+@pytest.fixture
+def solving(model_folder: Callable[[str], Path], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Return a function (task, family, train settings...) -> recipe."""
+
+    def make(task: str, family: str, **train: Any) -> dict[str, Any]:
+        settings, rows = SOLVED[task]
+        path = tmp_path / f"{task}.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)))
+        return {
+            "model": str(model_folder(family)),
+            "data": {"name": "json", "train": str(path)},
+            "task": {"name": task, "max_length": 192, "max_new_tokens": 8, "generate_rows": 3, "temperature": 0.7, **settings},
+            "method": "full",
+            "train": {"device": "cpu", "dtype": "fp32", "dropout": 0.0, "batch_size": 8, **train},
+        }
+
+    return make
+
+
+@pytest.mark.parametrize("family", SOLVERS)
+@pytest.mark.parametrize("task", SOLVED)
+def test_solutions_have_one_gradient_packed_bucketed_and_split_and_can_be_learnt(solving: Callable[..., dict[str, Any]], task: str, family: str) -> None:
+    made, encoded = encode(prepare(Recipe.load(solving(task, family, weight_decay=0.0))))
+    model = load.weights(made.located, made.config, made.recipe.task.head, seed=1).model
+    few = encoded.train[:8]
+    whole = batches_of(made, few, batch_size=8, accumulation=1, bucketing=False)
+    expected = gradients(made, model, whole)
+    ways = [batches_of(made, few, batch_size=2, accumulation=4)]
+    assert attention.install(model)
+    layout = made.tokenizer.layout(packed=True, most_tokens=512)
+    ways.append(Loader(few, made.recipe.task, layout=layout, batch_size=8, gradient_accumulation=1, seed=3, bucketing=False).step(0))
+    for way in ways:
+        for name, gradient in gradients(made, model, way).items():
+            scale = max(1.0, float(expected[name].abs().max()))
+            torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5 * scale, msg=lambda text, name=name: f"{name}: {text}")
+    losses = steps(made, model, few, 12, 5e-3)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("task", "family"),
+    [
+        ("math_reasoning", "llama"),
+        ("code_generation", "llama"),
+        *(pytest.param(task, family, marks=pytest.mark.soak) for task in SOLVED for family in ("gpt2", "gemma3")),
+    ],
+)
+def test_a_run_draws_several_solutions_of_each_row_and_its_artifact_draws_them_again(
+    solving: Callable[..., dict[str, Any]], tmp_path: Path, task: str, family: str
+) -> None:
+    report = weitiao.train(solving(task, family, steps=2, learning_rate=5e-3), out=tmp_path / "run")
+    asked = ("exact_match", "no_number") if task == "math_reasoning" else ("pass@1", "pass@2", *FAILURES)
+    for name in ("loss", "perplexity", *asked, "stop_rate", "answer_length"):
+        assert report["metrics"][name]["after"]["n"] == (report["rows"]["proof"] if name in ("loss", "perplexity") else 3), name
+    if task == "code_generation":
+        ends = [report["metrics"][name]["after"]["value"] for name in ("pass@1", *FAILURES)]
+        assert sum(ends) == pytest.approx(1), "every completion ends in one way"
+        assert any("were run on this machine" in note for note in report["notes"])
+    again = evaluate.evaluate(report["artifact"], None)
+    for name in ("loss", *asked):
+        assert again["metrics"][name]["value"] == pytest.approx(report["metrics"][name]["after"]["value"], rel=1e-4, abs=1e-6), name
+    found = weitiao.load(report["artifact"]).predict(["2 and 3?" if task == "math_reasoning" else "def f(x):"])[0]
+    assert isinstance(found.value, str) and "passed" not in found.measures
+
+
+def test_a_recipe_without_training_rows_measures_the_model_as_it_is(solving: Callable[..., dict[str, Any]], tmp_path: Path, cli: Any) -> None:
+    asked = solving("code_generation", "llama", steps=1)
+    before = weitiao.train(asked, out=tmp_path / "run", overrides=[f"data.test={asked['data']['train']}"])
+    path = tmp_path / "untuned.yaml"
+    path.write_text(yaml.safe_dump({**asked, "data": {"name": "json", "test": asked["data"]["train"]}}))
+    found = weitiao.evaluate(path)
+    assert found["n"] == 60 and found["rows"] == "test: 60 rows as given"
+    for name in ("loss", "pass@1", *FAILURES):
+        expected = before["metrics"][name]["before"]
+        assert found["metrics"][name]["n"] == expected["n"] and found["metrics"][name]["value"] == pytest.approx(expected["value"], rel=1e-4, abs=1e-6), name
+    told = cli("evaluate", path, "data.test_rows=5", "task.generate_rows=1", "--device", "cpu")
+    assert told.code == 0 and "pass@1" in told.out and "measured on test: 60 rows as given, 5 of them drawn" in told.out
+    for arguments, code, words in (
+        ((path, "data.test=null"), 2, "data.test: missing"),
+        ((path, "rows.csv"), 2, "'rows.csv' is not an override"),
+        ((path, "task=text_classification"), 2, "text_classification puts a head on the model that is new before training"),
+        ((tmp_path / "run", "a.csv", "b.csv"), 2, "expected one FILE, got a.csv, b.csv"),
+        ((path, "--entities", tmp_path / "run"), 2, "--entities goes with an artifact"),
+    ):
+        refused = cli("evaluate", *arguments)
+        assert refused.code == code and words in refused.err, refused.err
+    refused = cli("train", path)
+    assert refused.code == 2 and "`weitiao evaluate RECIPE` measures the model as it is" in refused.err

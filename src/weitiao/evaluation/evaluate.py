@@ -9,7 +9,7 @@ from typing import Any
 
 from weitiao.core import endings, fingerprint, registry
 from weitiao.core.artifact import open_artifact
-from weitiao.core.contracts import Source
+from weitiao.core.contracts import Prediction, Source, Task
 from weitiao.core.rows import Row, Skipped
 from weitiao.errors import EmptySplit
 from weitiao.evaluation import score
@@ -28,17 +28,22 @@ def evaluate(artifact: str | Path, file: str | Path | None, *, device: str = "au
         rows, skipped = labelled_rows(opened.task, source_for(opened.recipe.data, said))
     opened.task.check(rows, "test")
     predictor = Predictor(opened, device=device)
-    targets = [row.target for row in rows]
     predictions = predictor.rows(rows, answers=opened.task.generated_rows)
-    scores = {metric.name: score.score(metric, predictions, targets) for metric in opened.task.metrics()}
+    found = scored(opened.task, rows, predictions, said=said, skipped=skipped)
+    return {"artifact": str(opened.folder.resolve()), **found, "hashes": {"artifact": opened.manifest["hash"], **found["hashes"]}}
+
+
+def scored(task: Task, rows: Sequence[Row], predictions: Sequence[Prediction], *, said: str, skipped: Skipped) -> dict[str, Any]:
+    """Return what rows are measured on and how many, metrics with intervals, tables, and the hash of the rows. said: where the rows are from."""
+    targets = [row.target for row in rows]
+    scores = {metric.name: score.score(metric, predictions, targets) for metric in task.metrics()}
     return {
-        "artifact": str(opened.folder.resolve()),
         "rows": said,
         "n": len(rows),
         "skipped": asdict(skipped),
         "metrics": {name: entry for name, entry in scores.items() if entry is not None},
-        **opened.task.breakdown([prediction.value for prediction in predictions], targets),
-        "hashes": {"artifact": opened.manifest["hash"], "rows": fingerprint.of_texts(part for row in rows for part in (row.id, row.text, repr(row.target)))},
+        **task.breakdown([prediction.value for prediction in predictions], targets),
+        "hashes": {"rows": fingerprint.of_texts(part for row in rows for part in (row.id, row.text, repr(row.target)))},
     }
 
 

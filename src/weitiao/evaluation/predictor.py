@@ -52,7 +52,8 @@ class Predictor:
     ) -> list[Prediction]:
         """Return one prediction per row, in order. answers: rows that get a generated answer, at most (None: all), where the task generates."""
         found = self._said(rows, batch_size)[0]
-        return answered(self.model, self.task, rows, found, self.tokenizer, most=answers, strategy=self.strategy, on_batch=on_batch)
+        seed = self.artifact.recipe.train.seed  # what was drawn for the report is drawn again
+        return answered(self.model, self.task, rows, found, self.tokenizer, most=answers, strategy=self.strategy, seed=seed, on_batch=on_batch)
 
     def converse(self, turns: Sequence[Turn], *, on_text: Callable[[str], None]) -> Answer:
         """Return the answer to a conversation that ends with a question; on_text gets each further piece of it as soon as it is certain.
