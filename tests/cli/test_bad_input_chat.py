@@ -84,8 +84,8 @@ CASES: dict[str, tuple[int, str, str, dict[str, Any], dict[str, str]]] = {
         "task.template",
         {"task": {**CHAT, "template": "some.jinja"}},
         {
-            "some.jinja": "{% for m in messages %}{% if m['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}{{ m['content'] }}{% endfor %}",
-            **with_row(talk(("user", "a"), ("assistant", "f"), ("tool", "b"), ("assistant", "c"))),
+            "some.jinja": "{% for m in messages %}{% if m['content'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}{{ m['content'] }}{% endfor %}",
+            **with_row(talk(("user", "a"), ("assistant", "f"), ("user", "tool"), ("assistant", "c"))),
         },
     ),
     "a template with broken syntax": (4, "the chat template fails", "task.template", {"task": {**CHAT, "template": "bad.jinja"}}, {"bad.jinja": "{% for m in"}),

@@ -170,6 +170,8 @@ def _hashed(splits: Mapping[str, Sequence[Row]]) -> _Hashed:
 def _said(row: Row) -> Iterator[str]:
     for turn in row.turns:
         yield from (turn.role, turn.content)
+        if turn.tools or turn.calls:
+            yield from (turn.tools, turn.calls)
     yield from row.parts
 
 

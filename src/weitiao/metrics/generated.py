@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -64,7 +63,7 @@ class RougeN(_Rouge):
         return f"rouge{self.n}"
 
     def _f1(self, said: Sequence[str], expected: Sequence[str]) -> float:
-        a, b = (Counter(tuple(text[n : n + self.n]) for n in range(len(text) - self.n + 1)) for text in (said, expected))
+        a, b = (Counter(_runs(text, self.n)) for text in (said, expected))
         return 2 * (a & b).total() / max(a.total() + b.total(), 1)
 
 
@@ -129,19 +128,28 @@ class LengthRatio(_Mean):
 
 @dataclass(frozen=True)
 class Distinct(_Mean):
-    """Distinct pairs of words over all pairs of words in a text (Li et al., 2016, arXiv:1510.03055): low where it repeats itself."""
+    """Distinct runs of n words over all runs of n words in a text (Li et al., 2016, arXiv:1510.03055): low where it repeats itself."""
 
-    name: str = "distinct_2"
+    n: int = 2
     higher_is_better: bool = True
 
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """distinct_1, distinct_2 ..."""
+        return f"distinct_{self.n}"
+
     def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
-        """Return (n, 2): distinct pairs, and pairs."""
+        """Return (n, 2): distinct runs, and runs."""
         found = []
         for prediction in predictions:
-            said = words(prediction.value)
-            pairs = list(itertools.pairwise(said))
-            found.append([len(set(pairs)), len(pairs)])
+            runs = _runs(words(prediction.value), self.n)
+            found.append([len(set(runs)), len(runs)])
         return np.array(found, dtype=float).reshape(-1, 2)
+
+
+def _runs(text: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    """Return all runs of n words of a text."""
+    return [tuple(text[start : start + n]) for start in range(len(text) - n + 1)]
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:

@@ -144,7 +144,7 @@ def _bounds(turns: Sequence[Turn], n: int, text: str, tokens: Tokens) -> tuple[i
 
 def _content_end(turns: Sequence[Turn], n: int, text: str, tokens: Tokens) -> int:
     """Return where in the rendered text what a turn says ends: from there on a rendering in which it says something else is the same."""
-    other = Turn(turns[n].role, "b" if turns[n].content.rstrip().endswith("a") else "a")
+    other = Turn(turns[n].role, "b" if turns[n].text.rstrip().endswith("a") else "a")
     changed = tokens.render([*turns[:n], other, *turns[n + 1 :]], answer=False)
     return len(text) - _shared(changed[::-1], text[::-1])
 
