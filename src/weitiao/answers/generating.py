@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from weitiao.core.contracts import Answer, Batch, Features, Generation, Layout, Objective, Outputs, Prediction, Task
 from weitiao.core.rows import Row
+from weitiao.errors import BadRow, ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,3 +93,12 @@ class Generating(Task):
     def closeness(self, prediction: Prediction, row: Row) -> float:
         """Return the mean log-likelihood of the reference answers: 0 would be certainty."""
         return -prediction.measures.get("nll", 0.0) / max(prediction.measures.get("tokens", 0.0), 1.0)
+
+
+@contextlib.contextmanager
+def naming(row: Row) -> Iterator[None]:
+    """Raise BadRow, naming the row's place, where its template fails."""
+    try:
+        yield
+    except ModelError as error:
+        raise BadRow(f"{row.place}: {error.message}", hint=error.hint) from None

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from weitiao.answers.generating import Generating
+from weitiao.answers.generating import Generating, naming
 from weitiao.core.contracts import IGNORED, Features, Generation, Head, Source, Tokens
 from weitiao.core.registry import did_you_mean
 from weitiao.core.rows import Record, Row, Turn
 from weitiao.core.textfile import shown
-from weitiao.errors import BadRow, BadValue, MissingColumn, ModelError
+from weitiao.errors import BadRow, BadValue, MissingColumn
 from weitiao.labels.reading import MEND
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ class TextToText(Generating):
     def _in_one_line(self, rows: Sequence[tuple[Row, str]], tokens: Tokens) -> list[Features | None]:
         found: list[Features | None] = []
         for row, answer in rows:
-            with _naming(row):
+            with naming(row):
                 whole, cut = self.line(row.text, answer, tokens), 0
                 if len(whole) > self.max_length:
                     short = self._shortened(row.text, lambda text, answer=answer: len(self.line(text, answer, tokens)), self.max_length, tokens)  # type: ignore[misc]
@@ -233,21 +232,12 @@ class TextToText(Generating):
             most = min(most, max(tokens.longest - self.max_new_tokens, tokens.longest // 2))
         found = []
         for row in rows:
-            with _naming(row):
+            with naming(row):
                 ids = self.opening(row.text, tokens)
                 if len(ids) > most and (short := self._shortened(row.text, lambda text: len(self.opening(text, tokens)), most, tokens)) is not None:
                     ids = self.opening(short[0], tokens)
                 found.append(ids[-most:])
         return found
-
-
-@contextlib.contextmanager
-def _naming(row: Row) -> Iterator[None]:
-    """Raise BadRow, naming the row's place, where its template fails."""
-    try:
-        yield
-    except ModelError as error:
-        raise BadRow(f"{row.place}: {error.message}", hint=error.hint) from None
 
 
 def _numbered(values: Mapping[str, Any], columns: Sequence[str]) -> list[str]:

@@ -164,7 +164,10 @@ def _rewrites(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
 
 
 def _prompted(task: Mapping[str, Any]) -> str:
-    return str(task["prompt"]).replace("{text}", "A text.")
+    said = str(task["prompt"]).replace("{text}", "A text.").replace("{begin}", "The")
+    for place, known in (("{attribute}", (task.get("values") or {}).values()), ("{length}", task.get("lengths") or ())):
+        said = said.replace(place, next(iter(known), ""))
+    return said
 
 
 def _continues(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:

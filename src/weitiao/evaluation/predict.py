@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from weitiao.core import fingerprint
-from weitiao.core.contracts import Features, Layout, Prediction, Strategy, Task
+from weitiao.core.contracts import Features, Layout, Prediction, Strategy, Task, TextReader
 from weitiao.core.rows import Row
 from weitiao.models import generate, precision
 from weitiao.models.frozen import FrozenStates
@@ -111,10 +111,11 @@ def answered(
     strategy: Strategy,
     seed: int = 0,
     on_batch: Callable[[int, int], None] | None = None,
+    reader: TextReader | None = None,
 ) -> list[Prediction]:
     """Return the predictions with generated answers for `most` rows (None: all), drawn by a hash of their ids; fp32.
 
-    A task that generates nothing gets its predictions back as they are.
+    reader: lent to the task where the answers are to be scored. A task that generates nothing gets its predictions back as they are.
     """
     found = list(predictions)
     if task.generation is None or most == 0:
@@ -133,6 +134,9 @@ def answered(
         on_batch=on_batch,
     )
     answers = [said[start : start + samples] for start in range(0, len(said), samples)]
-    for n, prediction in zip(chosen, task.all_answered(asked, [found[n] for n in chosen], answers), strict=True):
+    made = task.all_answered(asked, [found[n] for n in chosen], answers)
+    if reader is not None:
+        made = task.weighed(asked, made, reader)
+    for n, prediction in zip(chosen, made, strict=True):
         found[n] = prediction
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,11 @@ _WORDS = re.compile(f"[{_UNSPACED}]|[^\\W_{_UNSPACED}]+")
 def words(text: str) -> list[str]:
     """Return the words of a text in lower case, characters for scripts without spaces; punctuation is left out."""
     return _WORDS.findall(text.lower())
+
+
+def word_ends(text: str) -> list[int]:
+    """Return for each word of a text the character behind it."""
+    return [word.end() for word in _WORDS.finditer(text)]
 
 
 class _Mean(TextMetric):
@@ -127,6 +132,25 @@ class LengthRatio(_Mean):
 
 
 @dataclass(frozen=True)
+class LengthAccuracy(_Mean):
+    """Share of generated texts that have as many words as was ordered; a target holds the name of the length last."""
+
+    lengths: Mapping[str, tuple[int, int]]
+    """Name -> words, from and to."""
+    name: str = "length_accuracy"
+    higher_is_better: bool = True
+    binary: bool = True
+
+    def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
+        """Return (n, 2): as ordered or not, and one."""
+        found = []
+        for prediction, target in zip(predictions, targets, strict=True):
+            low, high = self.lengths[target[-1]]
+            found.append([float(low <= len(words(prediction.value)) <= high), 1.0])
+        return np.array(found, dtype=float).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
 class Distinct(_Mean):
     """Distinct runs of n words over all runs of n words in a text (Li et al., 2016, arXiv:1510.03055): low where it repeats itself."""
 
@@ -145,6 +169,29 @@ class Distinct(_Mean):
             runs = _runs(words(prediction.value), self.n)
             found.append([len(set(runs)), len(runs)])
         return np.array(found, dtype=float).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class CorpusDistinct(_Mean):
+    """Distinct runs of n words over all runs of n words in all texts together (Li et al., 2016, arXiv:1510.03055): low where texts say the same.
+
+    A run that stands in the texts k times counts as 1/k each time, so that rows add up to the number of distinct runs; the interval
+    takes these shares as given, since texts drawn twice would always repeat each other.
+    """
+
+    n: int = 2
+    higher_is_better: bool = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """corpus_distinct_1, corpus_distinct_2 ..."""
+        return f"corpus_distinct_{self.n}"
+
+    def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
+        """Return (n, 2): the row's share of the distinct runs, and its runs."""
+        each = [_runs(words(prediction.value), self.n) for prediction in predictions]
+        counts = Counter(run for runs in each for run in runs)
+        return np.array([[sum(1 / counts[run] for run in runs), len(runs)] for runs in each], dtype=float).reshape(-1, 2)
 
 
 def _runs(text: Sequence[str], n: int) -> list[tuple[str, ...]]:

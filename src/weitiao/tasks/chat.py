@@ -10,10 +10,10 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from weitiao.answers import conversations
 from weitiao.answers.conversations import CONTEXT, KNOWLEDGE, QUESTION
-from weitiao.answers.generating import Generating
+from weitiao.answers.generating import Generating, naming
 from weitiao.core.contracts import Features, Head, Metric, Prediction, Source, Tokens
 from weitiao.core.rows import Record, Row, Turn
-from weitiao.errors import BadRow, ModelError, TooLong
+from weitiao.errors import TooLong
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,10 +126,8 @@ class Chat(Generating):
         for row in rows:
             if row.target is None:
                 continue
-            try:
+            with naming(row):
                 parts, lost = dialogue.pieces(row.turns, tokens, self.max_length, every_turn=self.train_on == "all")
-            except ModelError as error:
-                raise BadRow(f"{row.place}: {error.message}", hint=error.hint) from None
             if self.too_long == "error" and (lost or len(parts) > 1):
                 raise TooLong(
                     f"{row.place}: the conversation has {sum(map(len, parts)) + lost} tokens, task.max_length is {self.max_length}.",
@@ -148,10 +146,8 @@ class Chat(Generating):
         most = None if tokens.longest is None else max(tokens.longest - self.max_new_tokens, tokens.longest // 2)
         found = []
         for row in rows:
-            try:
+            with naming(row):
                 found.append(dialogue.prompt(row.asked, tokens, most=most))
-            except ModelError as error:
-                raise BadRow(f"{row.place}: {error.message}", hint=error.hint) from None
         return found
 
     # ------------------------------------------------------------ scores

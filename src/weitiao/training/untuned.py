@@ -35,7 +35,7 @@ def measure(recipe: Recipe, *, recorders: Sequence[Recorder] = ()) -> dict[str, 
     strategy = Single(made.device)
     judge = Judge(made, encoded, made.tokenizer.layout(), strategy, tell)
     tell(Phase("measuring the model as it is"))
-    _, predictions = judge.proof(strategy.wrap(loaded.model))
+    _, predictions = judge.proof(strategy.wrap(loaded.model), tuned=False)
     rows, data, task = made.data.proof, made.data, made.recipe.task
     found = scored(task, rows, predictions, said=data.splits.said, skipped=data.splits.skipped.get("test", Skipped()))
     notes = [*made.notes, *([loaded.note] if loaded.note else []), *task.rests_on(rows)]
