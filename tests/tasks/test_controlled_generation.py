@@ -235,6 +235,12 @@ def test_control_is_what_the_classifier_says_and_fluency_what_the_untuned_model_
                 np.testing.assert_allclose([line["measures"][f"untuned_{name}"] for name in ("nll", "tokens")], likelihood, rtol=1e-3)
 
 
+def test_the_card_shows_an_order_in_full(runs: dict[str, Path]) -> None:
+    card = (runs["controlled"] / "artifact" / "README.md").read_text()
+    turns = [{"role": "user", "content": 'Write a text that is neg and begins with "The".'}]
+    assert f"turns = {json.dumps(turns)}" in card
+
+
 def test_an_artifact_is_judged_again_and_writes_to_order(runs: dict[str, Path]) -> None:
     report = json.loads((runs["controlled"] / "report.json").read_text())
     again = evaluate.evaluate(runs["controlled"], None, device="cpu")

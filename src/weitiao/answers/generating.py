@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
-from weitiao.core.contracts import Answer, Batch, Features, Generation, Layout, Objective, Outputs, Prediction, Task
+from weitiao.answers.likely import Likely
+from weitiao.core.contracts import Answer, Batch, Features, Generation, Layout, Prediction
 from weitiao.core.rows import Row
 from weitiao.errors import BadRow, ModelError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.nn import Module
 
-
-class Generating(Task):
+class Generating(Likely):
     """Learn answers token by token, measure how probable the reference answers are, and generate some."""
 
     max_new_tokens: PositiveInt = 256
@@ -30,9 +26,6 @@ class Generating(Task):
     """Strings at which an answer ends besides its end token, such as a line break; they are no part of it."""
     generate_rows: NonNegativeInt = 32
     """Proof rows for which an answer is generated, before and after, at most: the scores of generated texts rest on these."""
-
-    packs: ClassVar[bool] = True
-    reads_out: ClassVar[bool] = True
 
     @field_validator("stop")
     @classmethod
@@ -55,25 +48,7 @@ class Generating(Task):
             return [target >= 0 for target in item.target]
         return [False, *(target >= 0 for target in item.target[:-1])]
 
-    # ------------------------------------------------------------ objective and predictions
-
-    def objective(self) -> Objective:
-        """Return the likelihood of the learnt tokens."""
-        from weitiao.objectives.likelihood import Likelihood
-
-        return Likelihood()
-
-    def predict(self, model: Module, batch: Batch) -> Outputs:
-        """Return the negative log-likelihood of each row's learnt tokens and their number, (n, 2)."""
-        from weitiao.models.measure import measured
-
-        return measured(model, batch)
-
-    def decode(self, values: Tensor, features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
-        """Return one prediction per row with the measures of its pieces added up; the answer itself is generated apart."""
-        from weitiao.models.measure import per_row
-
-        return [Prediction(row.id, None, measures=measures) for row, measures in zip(rows, per_row(values, features, rows), strict=True)]
+    # ------------------------------------------------------------ answers
 
     @property
     def generation(self) -> Generation:
@@ -89,10 +64,6 @@ class Generating(Task):
         """Return the prediction with the generated text, its length and whether it ended by itself."""
         measures = {**prediction.measures, "answer_tokens": float(answer.tokens), "stopped": float(answer.stopped)}
         return Prediction(prediction.id, answer.text, prediction.scores, measures)
-
-    def closeness(self, prediction: Prediction, row: Row) -> float:
-        """Return the mean log-likelihood of the reference answers: 0 would be certainty."""
-        return -prediction.measures.get("nll", 0.0) / max(prediction.measures.get("tokens", 0.0), 1.0)
 
 
 @contextlib.contextmanager
