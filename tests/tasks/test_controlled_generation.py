@@ -244,8 +244,8 @@ def test_the_card_shows_an_order_in_full(runs: dict[str, Path]) -> None:
 def test_an_artifact_is_judged_again_and_writes_to_order(runs: dict[str, Path]) -> None:
     report = json.loads((runs["controlled"] / "report.json").read_text())
     again = evaluate.evaluate(runs["controlled"], None, device="cpu")
-    assert again["metrics"]["loss"]["value"] == pytest.approx(report["metrics"]["loss"]["after"]["value"], rel=1e-4)
-    assert all(again["metrics"][name]["n"] == 8 for name in ("control_accuracy", "fluency_perplexity"))
+    for name in ("loss", "control_accuracy", "fluency_perplexity", "corpus_distinct_2"):
+        assert again["metrics"][name]["value"] == pytest.approx(report["metrics"][name]["after"]["value"], rel=1e-3), name
     opened = weitiao.load(runs["controlled"])
     (found,) = opened.predict({"text": "the", "label": "pos"})
     assert isinstance(found.value, str) and "controlled" not in found.measures
