@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import tiny_language
+from weitiao.core.calls import calls_in
 from weitiao.core.contracts import IGNORED, Prediction
 from weitiao.core.rows import Record, Row, Turn
 from weitiao.errors import BadRow, MissingColumn, TooLong
@@ -19,6 +20,7 @@ from weitiao.models.locate import Located
 from weitiao.models.tokens import Tokenizer
 from weitiao.sources.csv import Csv
 from weitiao.sources.json import Json
+from weitiao.sources.squad import Squad
 from weitiao.tasks.chat import Chat
 
 
@@ -440,3 +442,31 @@ def _answers(record: dict[str, Any]) -> int:
     if "messages" in record:  # two who take turns
         return len(record["messages"]) // 2
     return sum(m["from"] in ("gpt", "function_call") for m in record["conversations"]) if "conversations" in record else 1
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(("language", "conversations", "calls"), [("en", 80, 112), ("zh", 32, 47)])
+def test_every_call_of_glaive_is_read_and_the_last_one_is_what_is_compared(shared_data: Path, language: str, conversations: int, calls: int) -> None:
+    file = shared_data / "toolcall_glaive" / f"glaive_toolcall_{language}_demo.json"
+    rows, _ = rows_of(Chat(answer="call"), Json(train=str(file)), "train", labelled=True)
+    assert sum(bool(turn.calls) for row in rows for turn in row.turns) == calls
+    assert sum(bool(calls_in(row.target)) for row in rows) == conversations
+    assert all(row.turns[0].tools for row in rows if calls_in(row.target)), "whoever calls functions was told of them"
+
+
+@pytest.mark.field
+def test_every_answer_of_kdconv_with_knowledge_is_told_it(shared_data: Path) -> None:
+    file = shared_data / "kdconv_travel" / "train.json"
+    raw = json.loads(file.read_text())
+    rows, _ = rows_of(Chat(answer="knowledge", knowledge_prompt="<{knowledge}>"), Json(train=str(file)), "train", labelled=True)
+    answered = sum(bool(message.get("attrs")) for dialogue in raw for message in dialogue["messages"][1::2])
+    assert sum(turn.role == "user" and turn.content.startswith("<") for row in rows for turn in row.turns) == answered
+    assert all(row.asked[-1].content.startswith("<") for row in rows if any(message.get("attrs") for message in raw[rows.index(row)]["messages"][1::2]))
+
+
+@pytest.mark.field
+def test_every_question_of_squad_is_read_with_its_references(shared_data: Path) -> None:
+    rows, _ = rows_of(Chat(), Squad(train=str(shared_data / "squad_v1" / "train-v1.1.json")), "train", labelled=True)
+    assert len(rows) == 2881 and all(row.target and row.turns[-1].content == row.target[0] for row in rows)
+    none, _ = rows_of(Chat(), Squad(train=str(shared_data / "squad_v2" / "train-v2.0.json")), "train", labelled=True)
+    assert sum(row.target == ("no answer",) for row in none) == 540
