@@ -256,6 +256,8 @@ def test_knowledge_of_a_message_or_a_conversation_may_be_texts_or_triples() -> N
     assert said(read({"messages": talk["messages"][:1]}, labelled=False)) == [("user", "Knowledge:\na | b | c\nd\n\n?")]
     with pytest.raises(BadRow, match=r"messages\[1\]: knowledge: expected texts or triples of texts, got 3"):
         read({"messages": [{"role": "user", "content": "?", "knowledge": [3]}]})
+    odd = {"messages": [{"role": "user", "content": "?", "knowledge": [3]}, {"role": "assistant", "content": "!"}], "knowledge": {"x": 1}}
+    assert said(read(odd, knowledge="none")) == [("user", "?"), ("assistant", "!")]
 
 
 # ------------------------------------------------------------ questions about a text
@@ -277,6 +279,8 @@ def test_a_question_about_a_text_is_answered_in_words_and_any_reference_is_right
     assert said(row) == [("user", "In Ulm.\n\nWhere?"), ("assistant", target[0])] and row.target == target
     asked = read({"question": "Where?", "context": "In Ulm."}, labelled=False, question_prompt="{question} ({context})")
     assert said(asked) == [("user", "Where? (In Ulm.)")]
+    code = read({"question": "What is {context}?", "context": "{question}"}, labelled=False)
+    assert said(code) == [("user", "{question}\n\nWhat is {context}?")], "what is said is no place for more"
 
 
 def test_answers_to_questions_are_scored_by_the_definitions_of_squad_and_other_answers_are_not() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from weitiao.answers.places import filled
 from weitiao.core.calls import Call, as_json, call_in, definitions_in
 from weitiao.core.contracts import Source
 from weitiao.core.registry import did_you_mean
@@ -100,7 +101,7 @@ def _listed(record: Record, key: str, how: Wording) -> Told:
             what = f"the role is {shown(message.get('role', message.get('from')))}" if said else "the role is missing"
             raise BadRow(f"{where}: {what}, expected system, user, assistant or tool (or system, human, gpt, observation).", hint=MEND)
         turn = _turn(message, role, said, where)
-        given.append(_knowledge(message.get("knowledge", message.get("attrs") if role == "assistant" else None), where))
+        given.append(_knowledge(message.get("knowledge", message.get("attrs") if role == "assistant" else None), where, how))
         if turn.calls and turns and turns[-1].role == "assistant":  # what is said before a call, and calls that are messages of their own
             last = given.pop()
             given[-1] = [*given[-1], *last]
@@ -109,7 +110,7 @@ def _listed(record: Record, key: str, how: Wording) -> Told:
             turn = Turn("assistant", "\n".join(filter(None, (earlier.content, turn.content))), calls=json.dumps(both, ensure_ascii=False))
         turns.append(turn)
         grounded = turn.text if given[-1] and role == "assistant" else grounded
-    of_all = _knowledge(values.get("knowledge"), f"{record.place}: knowledge")
+    of_all = _knowledge(values.get("knowledge"), record.place, how)
     if how.knowledge == "dialogue":
         of_all = list(dict.fromkeys([*of_all, *(line for lines in given for line in lines)]))
     elif how.knowledge == "answer":
@@ -144,17 +145,21 @@ def _whole(text: str) -> list[Call]:
     return [] if None in found else [call for call in found if call]
 
 
-def _knowledge(value: Any, where: str) -> list[str]:
-    """Return what is known, a line for each: of texts, of triples as lists, or as KdConv has them (name, attrname, attrvalue)."""
+def _knowledge(value: Any, where: str, how: Wording) -> list[str]:
+    """Return what is known, a line for each: of texts, of triples as lists, or as KdConv has them (name, attrname, attrvalue).
+
+    Raises BadRow for what is neither, unless no knowledge is told.
+    """
     found = []
     for each in [] if value is None else value if isinstance(value, list) else [value]:
         if isinstance(each, Mapping) and {"name", "attrname", "attrvalue"} <= each.keys():
             each = [each["name"], each["attrname"], each["attrvalue"]]
         if isinstance(each, list) and each and all(isinstance(part, str) for part in each):
             each = " | ".join(part.strip() for part in each)
-        if not isinstance(each, str):
-            raise BadRow(f"{where}: knowledge: expected texts or triples of texts, got {shown(each)}.", hint=MEND)
-        if each.strip():
+        if not isinstance(each, str) and how.knowledge != "none":
+            hint = "If it is no knowledge to answer from, set task.knowledge=none. " + MEND
+            raise BadRow(f"{where}: knowledge: expected texts or triples of texts, got {shown(each)}.", hint=hint)
+        if isinstance(each, str) and each.strip():
             found.append(" ".join(each.split()))
     return list(dict.fromkeys(found))
 
@@ -191,7 +196,7 @@ def _opened(turns: list[Turn], values: Mapping[str, Any], knowledge: Sequence[st
 def _about_a_text(record: Record, how: Wording, *, labelled: bool) -> Told:
     values = record.values
     question, context = (_text(values[column], f"{record.place}: {column}", "user").strip() for column in ("question", "context"))
-    turns = [Turn("user", how.question_prompt.replace(QUESTION, question).replace(CONTEXT, context))]
+    turns = [Turn("user", filled(how.question_prompt, {QUESTION: question, CONTEXT: context}))]
     if not labelled:
         return Told(turns)
     column = next((name for name in ("answers", "answer") if name in values), None)

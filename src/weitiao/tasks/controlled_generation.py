@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from weitiao.answers.generating import Generating, naming
+from weitiao.answers.places import filled
 from weitiao.core import files
 from weitiao.core.artifact import Artifact, open_artifact
 from weitiao.core.contracts import Features, Head, Metric, Prediction, Source, TextReader, Tokens
@@ -136,7 +137,7 @@ class ControlledGeneration(Generating):
 
     def _order(self, value: str, length: str, begin: str) -> str:
         said = self.prompt or self._instruction(attribute=bool(value))
-        return said.replace(ATTRIBUTE, (self.values or {}).get(value, value)).replace(LENGTH, length).replace(BEGIN, begin)
+        return filled(said, {ATTRIBUTE: (self.values or {}).get(value, value), LENGTH: length, BEGIN: begin})
 
     def _instruction(self, *, attribute: bool) -> str:
         kind = f"a {LENGTH} text" if self.lengths else "a text"
