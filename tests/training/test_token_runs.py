@@ -81,7 +81,7 @@ def test_what_is_saved_says_the_same_in_a_fresh_process_with_plain_transformers(
         for number, method in enumerate(METHODS):
             made = prepare(Recipe.load(recipe(folder_of(family), file, method=method)))
             task, own = made.recipe.task, made.recipe.method
-            model = own.apply(load.weights(made.located, made.config, task.head, seed=1).model)
+            model = own.apply(load.weights(made.located, made.config, task.head, seed=1).model.to(DEVICE))
             features, layout = task.encode(made.data.splits.train[:16], made.tokenizer), made.tokenizer.layout()
             fresh = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
             loader = Loader(features, task, layout=layout, batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)
@@ -95,7 +95,7 @@ def test_what_is_saved_says_the_same_in_a_fresh_process_with_plain_transformers(
             folder = tmp_path / f"{family}-{number}"
             own.save(model, folder)
             said = outputs(model, task, features, layout=layout, strategy=ONE, batch_size=8).values
-            opened = own.load(folder, task.head)
+            opened = own.load(folder, task.head).to(DEVICE)
             made.tokenizer.suit(opened)
             torch.testing.assert_close(list(outputs(opened, task, features, layout=layout, strategy=ONE, batch_size=8).values), list(said), rtol=0, atol=1e-5)
             kind = "adapter" if (folder / "adapter").is_dir() else "model"

@@ -65,7 +65,8 @@ def _said(model: Module) -> Tensor | None:
     """Return what the model says about a few tokens, some of them padding; None where it cannot be asked so."""
     any_model: Any = model
     was_training = model.training
-    ids = torch.arange(3, 15)[None].remainder(int(any_model.config.get_text_config().vocab_size)).repeat(2, 1)
+    device = next(model.parameters()).device
+    ids = torch.arange(3, 15, device=device)[None].remainder(int(any_model.config.get_text_config().vocab_size)).repeat(2, 1)
     mask = torch.ones_like(ids)
     mask[1, 7:] = 0
     inputs = {"input_ids": ids, "attention_mask": mask}
