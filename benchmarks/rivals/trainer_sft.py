@@ -72,7 +72,7 @@ model.eval().float()
 total, count = 0.0, 0
 with torch.inference_mode():
     for row in rows["proof"]:
-        ids, labels = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"][1:])
+        ids, labels = torch.tensor([row["input_ids"]], device=model.device), torch.tensor(row["labels"][1:], device=model.device)
         logits = model(input_ids=ids).logits[0, :-1].float()
         total += float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum"))
         count += int((labels != -100).sum())

@@ -381,7 +381,7 @@ def solving(model_folder: Callable[[str], Path], tmp_path: Path) -> Callable[...
 @pytest.mark.parametrize("task", SOLVED)
 def test_solutions_have_one_gradient_packed_bucketed_and_split_and_can_be_learnt(solving: Callable[..., dict[str, Any]], task: str, family: str) -> None:
     made, encoded = encode(prepare(Recipe.load(solving(task, family, weight_decay=0.0))))
-    model = load.weights(made.located, made.config, made.recipe.task.head, seed=1).model
+    model = load.weights(made.located, made.config, made.recipe.task.head, seed=1).model.to(DEVICE)
     few = encoded.train[:8]
     whole = batches_of(made, few, batch_size=8, accumulation=1, bucketing=False)
     expected = gradients(made, model, whole)

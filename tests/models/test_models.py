@@ -171,6 +171,16 @@ def test_bf16_products_move_the_weights_at_a_tiny_rate_as_fp32_does(tiny_bert: P
     assert lost > 0.9, "the test would not notice if the weights were bf16"
 
 
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_a_model_is_timed_in_both_precisions_and_stays_as_it_was(tiny: Callable[[str], Path], family: str) -> None:
+    model = loaded(tiny(family)).model.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    seconds = precision.of_model(model, torch.device("cpu"))
+    assert seconds.keys() == {"fp32_forward_seconds", "bf16_forward_seconds"} and all(0 < value < 5 for value in seconds.values())
+    assert model.training and all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
 def test_cpu_dropout_drops_its_share_keeps_the_mean_and_follows_the_seed() -> None:
     values = torch.ones(400, 500, requires_grad=True)
     torch.manual_seed(3)

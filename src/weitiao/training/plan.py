@@ -193,8 +193,12 @@ def _too_little(told: dict[str, Any], free_gb: float | None) -> str:
 
 
 def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:
-    """Return the facts with what the loaded model shows when it is tried: whether it keeps packed rows apart, and how likelihoods are read out."""
-    task = recipe.task
+    """Return the facts with what the loaded model shows when it is tried: its precision on a GPU, whether it keeps packed rows apart, and how likelihoods are read out."""
+    task, device = recipe.task, next(model.parameters()).device
+    if recipe.train.dtype == "auto" and known.dtype == "bf16" and device.type == "cuda":
+        tried = precision.of_model(model, device)
+        faster = tried["fp32_forward_seconds"] > tried["bf16_forward_seconds"]
+        known = replace(known, dtype="bf16" if faster else "fp32", precision={**known.precision, **tried})
     if not task.reads_out:
         return known
     known = replace(known, readout="labelled positions" if readout.of(model) is not None else "full logits")
