@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from weitiao.core import fingerprint
+from weitiao.core import fingerprint, tagging
 from weitiao.core.contracts import Prediction
 from weitiao.core.recipe import Recipe
 from weitiao.core.report import before_said, digits_of, number, p_in_words, title
@@ -50,12 +50,31 @@ SETS = {
     "continual_4_agnews": "AG News (600 rows)",
     "continual_5_imdb": "IMDB (400 rows)",
     "semeval2010_task8": "SemEval-2010 task 8",
+    "conll2003": "CoNLL-2003",
+    "wnut17": "WNUT 2017",
+    "weibo_ner": "Weibo",
+    "resume_ner": "Resumes",
+    "squad_v1": "SQuAD 1.1 (2,881 questions)",
+    "squad_v2": "SQuAD 2.0 (with 1.1)",
+    "cmrc2018": "CMRC 2018",
+    "boolq": "BoolQ (1,200 rows)",
+    "copa": "COPA",
+    "commonsenseqa": "CommonsenseQA",
+    "banking77_embedding": "Banking77, retrieval",
+    "movielens": "MovieLens, next film",
+    "multi30k_en_de": "Multi30k",
+    "tatoeba_en_zh": "Tatoeba",
+    "dialogsum": "DialogSum",
+    "scitldr": "SciTLDR",
+    "csl_title_zh": "CSL titles",
 }
 """Recipe -> the set as the table names it, in the order of the table."""
 REFERENCES = {
     "sst2": "reference_classify.py",
     "banking77": "reference_classify.py",
     "semeval2010_task8": "reference_classify.py",
+    "conll2003": "reference_tokens.py",
+    "squad_v1": "reference_questions.py",
 }
 """Recipe -> the script of `rivals` that does the same. These recipes name a learning rate and choose nothing on dev."""
 KEPT = ("task", "model", "method", "split", "rows", "main_metric", "before_is", "steps", "train_seconds", "total_seconds", "peak_memory_gb", "weitiao")
@@ -143,8 +162,9 @@ def by_reference(recipe: Path, overrides: Sequence[str], script: Path) -> dict[s
         options = {
             "model": prepared.located.place,
             "rows": rows,
-            "labels": len(task.labels),
             "max-length": task.max_length,
+            **({"labels": len(task.labels)} if script.name == "reference_classify.py" else {}),
+            **({"doc-stride": task.doc_stride} if script.name == "reference_questions.py" else {}),
             "epochs": settings.epochs,
             "batch": settings.batch_size,
             "rate": settings.learning_rate,
@@ -157,13 +177,24 @@ def by_reference(recipe: Path, overrides: Sequence[str], script: Path) -> dict[s
     if done.returncode:
         raise Failed(done.stderr[-2000:])
     found = json.loads(done.stdout.splitlines()[-1])
-    said = [Prediction(row.id, task.labels[value]) for row, value in zip(proof, found.pop("predictions"), strict=True)]
+    said = [Prediction(row.id, value_of(task, value)) for row, value in zip(proof, found.pop("predictions"), strict=True)]
     metric = task.metrics()[0]
     return {**found, "metric": metric.name, "score": score.score(metric, said, [row.target for row in proof])}
 
 
+def value_of(task: Any, said: Any) -> Any:
+    """Return what a script says of a row as a prediction of the task: a label by its number, entities by their tags, an answer as it is."""
+    if isinstance(said, list):
+        return [{"type": kind, "start": start, "end": end} for kind, start, end in tagging.entities_of(said)]
+    return task.labels[said] if isinstance(said, int) else said
+
+
 def plain(task: Any, rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return rows as texts and labels, two texts for a pair: what a script of transformers begins with."""
+    """Return rows as texts and labels, two texts for a pair, or as words and tags, or as questions and answers: what a script of transformers begins with."""
+    if task.name == "token_classification":
+        return [{"words": row.parts, "tags": tagging.tags_of(tagging.entities_of(row.target), len(row.parts))} for row in rows]
+    if task.name == "question_answering":
+        return [{"question": row.parts[0], "context": row.parts[1], "answers": row.target} for row in rows]
     return [
         {"text": list(row.parts) if task.takes == "pairs" else row.text, "label": label} for row, label in zip(rows, task.encoded_targets(rows), strict=True)
     ]

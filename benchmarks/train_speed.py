@@ -2,7 +2,7 @@
 
     python benchmarks/train_speed.py WORK [--repeats 3] [--rows N] [--epochs N] [--levers] [--sides PART_OF_A_NAME]
 
-WORK: lora, full, classify, head, layers, pretrain; see WORKS below. Both sides get the same token ids and labels, so the same
+WORK: lora, full, classify, entities, head, layers, pretrain; see WORKS below. Both sides get the same token ids and labels, so the same
 rows; `score` is measured on the same held-out rows. Rates are real tokens or examples (padding is not counted) over the
 time from the first forward to the last step, compiling and computing cached features included; `outside` is the time that
 the whole command took, seen from here. --levers: instead of the rival, weitiao with one lever off at a time.
@@ -22,8 +22,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from weitiao.core.contracts import IGNORED
+from quality import plain as as_written
+from quality import value_of
+
+from weitiao.core.contracts import IGNORED, Prediction
 from weitiao.core.recipe import Recipe
+from weitiao.evaluation import score
 from weitiao.training.prepare import Prepared, encode, prepare
 
 HERE = Path(__file__).parent
@@ -46,7 +50,7 @@ class Work:
 
     @property
     def unit(self) -> str:
-        return "examples_per_second" if self.rival == "trainer_classify.py" else "tokens_per_second"
+        return "tokens_per_second" if self.rival == "trainer_sft.py" else "examples_per_second"
 
 
 GROUPED = (("Trainer, defaults", ()), ("Trainer, group_by_length", ("--group-by-length",)))
@@ -65,6 +69,16 @@ WORKS = {
         "alpaca.yaml", 64, (*CHAT, "method=full", "train.learning_rate=2e-5"), "trainer_sft.py", ("--method", "full", "--rate", "2e-5"), "loss", GROUPED, PACKED
     ),
     "classify": Work("sst2.yaml", 4000, ("train.epochs=1",), "trainer_classify.py", ("--train", ".*"), "accuracy", GROUPED, PADDED),
+    "entities": Work(
+        "conll2003.yaml",
+        1500,
+        ("train.epochs=1", "evaluate.best=false"),
+        "reference_tokens.py",
+        ("--epochs", "1", "--batch", "16", "--rate", "2e-4", "--warmup", "0.1", "--decay", "0.01"),
+        "f1",
+        GROUPED,
+        PADDED,
+    ),
     "head": Work(
         "sst2.yaml",
         4000,
@@ -120,7 +134,12 @@ def rivals(work: Work) -> list[tuple[str, tuple[str, ...]]]:
 
 def rival(work: Work, prepared: Prepared, rows: Path, *options: str) -> dict:
     command = [sys.executable, HERE / "rivals" / work.rival, "--model", prepared.located.place, "--rows", rows, *work.options, *options]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    if said := found.pop("predictions", None):
+        task, proof = prepared.recipe.task, prepared.data.proof
+        values = [Prediction(row.id, value_of(task, value)) for row, value in zip(proof, said, strict=True)]
+        found["score"] = round(score.value(task.metrics()[0], values, [row.target for row in proof]), 4)
+    return found
 
 
 def ours(work: Work, overrides: list[str], *options: str) -> dict:
@@ -160,7 +179,12 @@ def main() -> None:
     prepared, encoded = encode(prepare(loaded))
     with tempfile.TemporaryDirectory() as folder:
         rows, tokens = Path(folder) / "rows.json", work.unit == "tokens_per_second"
-        rows.write_text(json.dumps({"train": plain(encoded.train, tokens=tokens), "proof": plain(encoded.proof, tokens=tokens)}))
+        if work.rival == "reference_tokens.py":  # which makes its own tokens
+            parts = {"train": prepared.data.splits.train, "proof": prepared.data.proof}
+            given = {name: as_written(prepared.recipe.task, part) for name, part in parts.items()}
+        else:
+            given = {"train": plain(encoded.train, tokens=tokens), "proof": plain(encoded.proof, tokens=tokens)}
+        rows.write_text(json.dumps(given))
         sides = {"weitiao": lambda: ours(work, overrides)}
         if asked.levers:
             sides |= {f"weitiao, {lever.replace(',', ' ')}": (lambda lever=lever: ours(work, overrides, *lever.split(","))) for lever in work.levers}

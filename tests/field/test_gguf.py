@@ -62,6 +62,7 @@ def test_smollm2_answers_questions(converted: Callable[[str], tuple[Any, Any, Pa
     assert model.config.tie_word_embeddings and model.dtype == torch.float32
 
 
+@pytest.mark.soak
 def test_gemma3_speaks_more_than_one_language(converted: Callable[[str], tuple[Any, Any, Path]], tmp_path: Path) -> None:
     tokenizer, model, folder = converted("gemma3-270m")
     tokenizers_agree(tokenizer, folder, tmp_path)

@@ -80,6 +80,7 @@ def test_a_model_that_is_right_about_every_word_scores_one(data: Callable[[str],
         assert value == 1.0 if not unseen else value > 0.98, (name, metric.name)
 
 
+@pytest.mark.soak
 def test_names_in_news_are_found_after_a_few_steps(data: Callable[[str], dict[str, Any]], tmp_path: Path) -> None:
     report = weitiao.train(
         model="minilm",

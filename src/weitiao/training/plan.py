@@ -193,7 +193,7 @@ def _too_little(told: dict[str, Any], free_gb: float | None) -> str:
 
 
 def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:
-    """Return the facts with what the loaded model shows when it is tried: its precision on a GPU, whether it keeps packed rows apart, and how likelihoods are read out."""
+    """Return the facts with what the loaded model shows when it is tried: precision on a GPU, whether packed rows stay apart, the read-out."""
     task, device = recipe.task, next(model.parameters()).device
     if recipe.train.dtype == "auto" and known.dtype == "bf16" and device.type == "cuda":
         tried = precision.of_model(model, device)
