@@ -118,6 +118,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
         "adapter for relations": made("adapter for relations", llama, "relations.json", {**relations, "markers": ["<", ">", '"', '"']}, LORA),
         "model for vectors": made("model for vectors", llama, "searches.json", {**vectors, "query_prefix": 'ask "it": '}, "full"),
         "adapter for vectors": made("adapter for vectors", bert, "searches.json", {**vectors, "pooling": "cls"}, LORA),
+        "delta for one label": made("delta for one label", bert, "labels.csv", classify, "bitfit"),
+        "delta for hidden words": made("delta for hidden words", masked, "texts.json", {"name": "language_modeling", "masked": True, "max_length": 32}, "norm"),
         "model for a number": made("model for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, "full"),
     }
 
@@ -147,7 +149,8 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
         return weitiao.load(artifacts[name]).predict("A text.")[0].value
 
     assert f"'label': '{own('model for one label')}'" in said["model for one label"]
-    assert said["adapter for one label"] == own("adapter for one label")
+    for name in ("adapter for one label", "delta for one label"):
+        assert said[name] == own(name)
     assert said["adapter for several labels"] == str(own("adapter for several labels"))
     assert float(said["adapter for a number"]) == pytest.approx(own("adapter for a number"), abs=1e-4)
     assert str(own("model for a number"))[:6] in said["model for a number"]

@@ -13,24 +13,17 @@ from typing import Any
 import torch
 from torch.nn import Linear, Module
 
-from weitiao.core import document
 from weitiao.core.contracts import Head
 from weitiao.errors import Damaged, ModelError, NoTargets, NotFound
+from weitiao.models import base
 from weitiao.models.anatomy import anatomy
+from weitiao.models.head import TASKS, new_modules
 from weitiao.models.load import _quiet, configuration, weights
-from weitiao.models.locate import Located, locate
 
 FOLDER = "adapter"
 """Name of the folder inside an artifact."""
 ALL_LINEAR = "all-linear"
 _WRAPPER = "_weitiao_peft"
-_HEADS = {
-    "ForSequenceClassification": "SEQ_CLS",
-    "ForTokenClassification": "TOKEN_CLS",
-    "ForQuestionAnswering": "QUESTION_ANS",
-    "ForQuestionAnsweringSimple": "QUESTION_ANS",
-}
-"""How the names of classes end whose head a checkpoint may lack -> what PEFT calls their task."""
 
 
 def lora(model: Module, *, targets: str | Sequence[str], modules_to_save: Sequence[str] | None, **settings: Any) -> Module:
@@ -47,7 +40,7 @@ def lora(model: Module, *, targets: str | Sequence[str], modules_to_save: Sequen
         raise NoTargets(
             f"method.modules_to_save: the model has no module '{unknown[0]}'.", hint=f"At its top: {', '.join(n for n, _ in model.named_children())}."
         )
-    saved += [name for name in _new_modules(model) if name not in saved]
+    saved += [name for name in (path.rpartition(".")[2] for path in new_modules(model)) if name not in saved]
     config = peft.LoraConfig(target_modules=chosen, modules_to_save=saved or None, task_type=_task_type(model), **settings)
     return _wrapped(model, config)
 
@@ -76,29 +69,13 @@ def save(model: Module, artifact: Path) -> None:
 def load(artifact: Path, head: Head) -> Module:
     """Return the base model with the adapter. Raises NotFound where the base is not where it was, Damaged where files are missing."""
     folder = artifact / FOLDER
-    base = _base(artifact)
-    model = weights(base, configuration(base, head), head, seed=0).model
-    return _opened(model, str(folder), trainable=False)
-
-
-def _base(artifact: Path) -> Located:
-    """Return where the base model is: as the recipe names it, else where the adapter says it was."""
     try:
-        named = json.loads((artifact / FOLDER / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+        named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError):
-        raise Damaged(f"{artifact / FOLDER}: adapter_config.json is missing or damaged.", hint="Copy the artifact again from where it was made.") from None
-    if Path(named).is_dir():
-        return Located(named, named, True, named)
-    recipe = artifact / "recipe.yaml"
-    asked = document.parse(recipe.read_text(encoding="utf-8"), where=str(recipe))[0].get("model") if recipe.is_file() else None
-    if isinstance(asked, str):
-        from weitiao.models.convert import ready
-
-        with contextlib.suppress(NotFound):
-            return ready(locate(asked))
-    if Path(named).is_absolute():
-        raise NotFound(f"the base model of {artifact} is not at {named}.", hint="Put the base model back there: an adapter is of no use without it.")
-    return locate(named)
+        raise Damaged(f"{folder}: adapter_config.json is missing or damaged.", hint="Copy the artifact again from where it was made.") from None
+    located = base.of_artifact(artifact, named)
+    model = weights(located, configuration(located, head), head, seed=0).model
+    return _opened(model, str(folder), trainable=False)
 
 
 def _opened(model: Module, place: str, *, trainable: bool) -> Module:
@@ -146,7 +123,7 @@ def _configuration(place: str) -> Any:
 
 def _task_type(model: Module) -> str | None:
     name = type(model).__name__
-    if kind := next((kind for ending, kind in _HEADS.items() if name.endswith(ending)), None):
+    if kind := next((kind for ending, kind in TASKS.items() if name.endswith(ending)), None):
         return kind
     config: Any = model.config
     if config.is_encoder_decoder:
@@ -154,15 +131,6 @@ def _task_type(model: Module) -> str | None:
     if model.base_model is model:
         return "FEATURE_EXTRACTION"
     return "CAUSAL_LM" if name.endswith(("ForCausalLM", "LMHeadModel")) else None
-
-
-def _new_modules(model: Module) -> list[str]:
-    """Return the modules of a head that its checkpoint may lack: they train whole and are saved with the adapter."""
-    if _task_type(model) not in _HEADS.values():
-        return []
-    body = str(model.base_model_prefix)
-    above = [name for name, module in model.named_children() if name != body and any(True for _ in module.parameters())]
-    return above + [name for name, _ in model.get_submodule(body).named_children() if name == "pooler"]
 
 
 # ------------------------------------------------------------ targets

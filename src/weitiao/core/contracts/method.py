@@ -27,6 +27,9 @@ class Capability(enum.Enum):
     IDENTITY_AT_START = "the output is unchanged before the first step"
     WHOLE_MODEL = "the artifact holds a plain transformers folder"
     ADAPTER = "the artifact holds a PEFT adapter, and the model is the base and the adapter together"
+    DELTA = "the artifact holds the tensors that changed, and the model is the base with these in their place"
+    ENTRIES = "the artifact holds the entries of tensors that changed and their places, and the model is the base with these in their place"
+    ADDITION = "the artifact holds layers of our own, and the model is the base with these put in by weitiao"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,13 @@ class Method(Component):
     """What usually works, used where the recipe names none."""
     paper: ClassVar[str] = ""
     """Where the method comes from: authors, year, arXiv id."""
+
+    @classmethod
+    def folder(cls) -> str:
+        """Return the name of the folder of an artifact that holds what was trained."""
+        if Capability.WHOLE_MODEL in cls.can:
+            return "model"
+        return "adapter" if Capability.ADAPTER in cls.can else "delta"
 
     def calibrate(self, model: Module, objective: Objective, batches: Iterable[Batch]) -> None:
         """Look at data before training begins. Most methods need not."""
