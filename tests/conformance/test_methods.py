@@ -25,13 +25,14 @@ from weitiao.training.loader import Loader
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "lora": [{}, {"r": 4, "use_rslora": True, "target_modules": r".*(query|q_proj|in_proj|query_proj)"}],
+    "adapter": [{}, {"form": "houlsby", "bottleneck_size": 8}, {"form": "parallel", "reduction_factor": 4}],
     "layers": [{}, {"first": 1}, {"range": [1, 1], "embeddings": True}, {"pattern": "query|q_proj"}, {"last": 3, "head": False}],
 }
 """Settings worth trying besides the defaults."""
 CASES = [{"name": name, **settings} for name in registry.names("method") for settings in VARIANTS.get(name, [{}])]
 REFUSED = {("bitfit", "llama"): "no biases", ("bitfit", "gemma3"): "no biases"}
 """Method and family that cannot go together -> words of the reason that the plan gives."""
-THIN = {"full": FAMILIES, "layers": FAMILIES, "lora": FAMILIES, "bitfit": ("deberta",), "norm": ("gemma3",)}
+THIN = {"full": FAMILIES, "layers": FAMILIES, "lora": FAMILIES, "bitfit": ("deberta",), "norm": ("gemma3",), "adapter": ("roberta",)}
 """Method -> the families it is tried on in the quick half; the soak tries it on every family."""
 
 

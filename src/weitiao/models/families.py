@@ -2,3 +2,6 @@
 
 POSITIONS_BEHIND_PADDING = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer", "data2vec-text", "roberta-prelayernorm"})
 """Families whose positions start behind the pad id: the first token stands at pad_token_id + 1."""
+
+NORM_CLOSES_LAYER = frozenset({"bart", "marian", "blenderbot-small", "plbart", "mvp", "led"})
+"""Families whose `final_layer_norm` stands behind the residual of the feed-forward network; elsewhere one of this name stands before the network."""
