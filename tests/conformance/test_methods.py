@@ -26,13 +26,24 @@ from weitiao.training.loader import Loader
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "lora": [{}, {"r": 4, "use_rslora": True, "target_modules": r".*(query|q_proj|in_proj|query_proj)"}],
     "adapter": [{}, {"form": "houlsby", "bottleneck_size": 8}, {"form": "parallel", "reduction_factor": 4}],
+    "attention_heads": [{}, {"heads": [[0, 1], [2, 0], [2, 1]]}, {"most_important": 5}],
+    "subnetwork": [{"by": by, "density": 0.02} for by in ("fisher", "gradient", "movement", "magnitude", "random")],
     "layers": [{}, {"first": 1}, {"range": [1, 1], "embeddings": True}, {"pattern": "query|q_proj"}, {"last": 3, "head": False}],
 }
 """Settings worth trying besides the defaults."""
 CASES = [{"name": name, **settings} for name in registry.names("method") for settings in VARIANTS.get(name, [{}])]
 REFUSED = {("bitfit", "llama"): "no biases", ("bitfit", "gemma3"): "no biases"}
 """Method and family that cannot go together -> words of the reason that the plan gives."""
-THIN = {"full": FAMILIES, "layers": FAMILIES, "lora": FAMILIES, "bitfit": ("deberta",), "norm": ("gemma3",), "adapter": ("roberta",)}
+THIN = {
+    "full": FAMILIES,
+    "layers": FAMILIES,
+    "lora": FAMILIES,
+    "bitfit": ("deberta",),
+    "norm": ("gemma3",),
+    "adapter": ("roberta",),
+    "attention_heads": ("llama",),
+    "subnetwork": ("bert",),
+}
 """Method -> the families it is tried on in the quick half; the soak tries it on every family."""
 
 
@@ -55,6 +66,14 @@ def model_of(prepared: Any) -> torch.nn.Module:
 
 def features_of(prepared: Any, count: int = 16) -> list[Any]:
     return prepared.recipe.task.encode(prepared.data.splits.train[:count], prepared.tokenizer)
+
+
+def applied(prepared: Any, model: torch.nn.Module) -> torch.nn.Module:
+    """Return the model as a run has it before its first step: the method has seen data, and marked what trains."""
+    recipe = prepared.recipe
+    batches = [recipe.task.collate(features_of(prepared, 8), prepared.tokenizer.layout())]
+    recipe.method.calibrate(model, recipe.task.objective(), batches)
+    return recipe.method.apply(model)
 
 
 def said(prepared: Any, model: torch.nn.Module, features: list[Any]) -> torch.Tensor:
@@ -84,7 +103,7 @@ def train(prepared: Any, model: torch.nn.Module, features: list[Any], *, steps: 
 @pytest.mark.parametrize(("family", "method"), cells())
 def test_only_declared_tensors_move_all_of_them_move_and_the_loss_falls(prepared: Callable[..., Any], family: str, method: dict[str, Any]) -> None:
     made = prepared(family, method=method, train={"weight_decay": 0.0, "dropout": 0.0})
-    model = made.recipe.method.apply(model_of(made))
+    model = applied(made, model_of(made))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     declared = {name for name, p in model.named_parameters() if p.requires_grad}
     grouped = [name for group in made.recipe.method.groups(model) for name in group.names]
@@ -103,7 +122,7 @@ def test_the_output_is_unchanged_at_the_start_where_the_method_says_so(prepared:
         pytest.skip("the method does not say so")
     model, features = model_of(made), features_of(made)
     before = said(made, model, features)
-    model = made.recipe.method.apply(model)
+    model = applied(made, model)
     dropout.install(model)
     attention.install(model)
     made.recipe.method.training_mode(model)
@@ -113,7 +132,7 @@ def test_the_output_is_unchanged_at_the_start_where_the_method_says_so(prepared:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_frozen_layers_run_as_in_prediction(prepared: Callable[..., Any], family: str) -> None:
     made = prepared(family, method={"name": "layers", "last": 1})
-    model = made.recipe.method.apply(model_of(made))
+    model = applied(made, model_of(made))
     made.recipe.method.training_mode(model)
     for name, module in model.named_modules():
         parameters = list(module.parameters())
@@ -136,7 +155,7 @@ def test_what_is_saved_predicts_the_same_in_a_fresh_process_with_plain_transform
         if thin == bool(cell.marks):
             continue
         made = prepared(family, method=method)
-        model = made.recipe.method.apply(model_of(made))
+        model = applied(made, model_of(made))
         dropout.install(model)
         attention.install(model)
         features = features_of(made, 8)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import Linear, Module
+from torch.nn import Module
 
 from weitiao.core.contracts import Head
 from weitiao.errors import Damaged, ModelError, NoTargets, NotFound
 from weitiao.models import base
-from weitiao.models.anatomy import anatomy
 from weitiao.models.head import TASKS, new_modules
 from weitiao.models.load import _quiet, configuration, weights
+from weitiao.models.targets import target_modules
 
 FOLDER = "adapter"
 """Name of the folder inside an artifact."""
-ALL_LINEAR = "all-linear"
 _WRAPPER = "_weitiao_peft"
 
 
@@ -33,7 +31,7 @@ def lora(model: Module, *, targets: str | Sequence[str], modules_to_save: Sequen
     """
     import peft
 
-    chosen = _targets(model, targets)
+    chosen = target_modules(model, targets)
     saved = list(modules_to_save or [])
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     if unknown := [name for name in saved if name not in names]:
@@ -131,50 +129,6 @@ def _task_type(model: Module) -> str | None:
     if model.base_model is model:
         return "FEATURE_EXTRACTION"
     return "CAUSAL_LM" if name.endswith(("ForCausalLM", "LMHeadModel")) else None
-
-
-# ------------------------------------------------------------ targets
-
-
-def _targets(model: Module, asked: str | Sequence[str]) -> list[str] | str:
-    """Return what PEFT gets as target_modules. Raises NoTargets."""
-    candidates = _linear_layers(model)
-    if asked == ALL_LINEAR:
-        return _all_linear(model, candidates)
-    leaves = sorted({name.rpartition(".")[2] for name in candidates})
-    names = [asked] if isinstance(asked, str) else list(asked)
-    if isinstance(asked, str) and asked not in leaves:
-        try:
-            matched = any(re.fullmatch(asked, name) for name in candidates)
-        except re.error as error:
-            raise NoTargets(f"method.target_modules: {asked!r} is not a regular expression ({error}).", hint=f"Linear layers: {', '.join(leaves)}.") from None
-        if matched:
-            return asked
-        names = [part.strip() for part in asked.split(",")]
-    unknown = [name for name in names if not any(layer == name or layer.endswith(f".{name}") for layer in candidates)]
-    if unknown or not names:
-        what = f"{unknown[0]!r} matches" if unknown else "the list is empty and matches"
-        raise NoTargets(
-            f"method.target_modules: {what} no linear layer of the model.", hint=f"Linear layers: {', '.join(leaves)}; or all-linear, or a regular expression."
-        )
-    return names
-
-
-def _all_linear(model: Module, candidates: Sequence[str]) -> list[str] | str:
-    stacks = anatomy(model).stacks
-    prefixes = tuple(f"{stack}." for stack in stacks)
-    inside = [name for name in candidates if name.startswith(prefixes)]
-    leaves = sorted({name.rpartition(".")[2] for name in inside})
-    alike = [name for name, _ in model.named_modules() if not name.startswith(prefixes) and name.rpartition(".")[2] in leaves]
-    if not inside:
-        raise NoTargets("method.target_modules: the model's layers hold no linear layer.", hint="Use method.name=full.")
-    return rf"({'|'.join(map(re.escape, stacks))})\.\d+\..*\b({'|'.join(leaves)})" if alike else leaves
-
-
-def _linear_layers(model: Module) -> list[str]:
-    from transformers.pytorch_utils import Conv1D
-
-    return [name for name, module in model.named_modules() if isinstance(module, Linear | Conv1D)]
 
 
 @contextlib.contextmanager

@@ -11,7 +11,12 @@ from torch.nn import Linear, Module, init
 
 from weitiao.models.sublayers import Sublayers
 
-ACTIVATIONS = {"relu": torch.nn.functional.relu, "gelu": torch.nn.functional.gelu, "swish": torch.nn.functional.silu, "tanh": torch.tanh}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.nn.functional.relu,
+    "gelu": torch.nn.functional.gelu,
+    "swish": torch.nn.functional.silu,
+    "tanh": torch.tanh,
+}
 PREFIX = "bottleneck"
 """How the names of the modules begin that are put into a layer."""
 

@@ -10,25 +10,41 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.nn import Module
 
 from weitiao.core import files
 from weitiao.core.contracts import Head
 from weitiao.errors import Damaged, ModelError
-from weitiao.models import base
+from weitiao.models import base, woven
 from weitiao.models.load import configuration, weights
 
 FOLDER = "delta"
 """Name of the folder inside an artifact."""
+AT = ".at."
 TENSORS, FACTS = "delta.safetensors", "delta.json"
 
 
 def save(model: Module, artifact: Path) -> None:
-    """Write `delta/`: the tensors that train in delta.safetensors, under the names that they have in the model, and the name of the base in delta.json."""
+    """Write `delta/`: what trains in delta.safetensors, under the names that it has in the model, and the name of the base in delta.json.
+
+    Of a tensor whose entries train in part there are `NAME.values`, and in `NAME.at.0`, `NAME.at.1` or `NAME.at.flat` where they
+    stand: along an axis, or in the flat tensor.
+    """
     folder = artifact / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     named: Any = model
-    tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        values = parameter.detach().cpu().contiguous()
+        if (found := woven.of_parameter(model, name)) is None:
+            tensors[name] = values
+        else:
+            whole, part = found
+            tensors[f"{whole}.values"] = values
+            tensors[f"{whole}{AT}{'flat' if part.axis is None else part.axis}"] = part.at.cpu().to(torch.int32 if _fits(part.at) else torch.int64)
     save_file(tensors, folder / TENSORS, metadata={"format": "pt"})
     files.write_json(folder / FACTS, {"base": str(named.name_or_path)})
 
@@ -49,13 +65,32 @@ def load(artifact: Path, head: Head, apply: Callable[[Module], Module] | None = 
     model = weights(located, configuration(located, head), head, seed=0).model
     model = apply(model) if apply is not None else model
     own = dict(model.named_parameters())
-    odd = next((name for name, tensor in tensors.items() if name not in own or own[name].shape != tensor.shape), None)
-    if odd is not None:
-        raise ModelError(
-            f"{folder} does not fit the model {named}: it has no tensor {odd} of shape {list(tensors[odd].shape)}.",
-            hint="Use the base model that it was trained on.",
-        )
     with torch.no_grad():
-        for name, tensor in tensors.items():
-            own[name].copy_(tensor)
+        for key, tensor in tensors.items():
+            name, _, axis = key.rpartition(AT)
+            if key.endswith(".values") and key not in own:
+                continue
+            try:
+                if not axis or not name:
+                    own[key].copy_(_like(tensor, own[key]))
+                elif axis == "flat":
+                    own[name].view(-1).index_copy_(0, tensor.long(), tensors[f"{name}.values"])
+                else:
+                    own[name].index_copy_(int(axis), tensor.long(), tensors[f"{name}.values"])
+            except (KeyError, IndexError, RuntimeError):
+                raise ModelError(
+                    f"{folder} does not fit the model {named}: {name or key} is not there, or has another shape.",
+                    hint="Use the base model that it was trained on.",
+                ) from None
     return model
+
+
+def _like(tensor: Tensor, other: Tensor) -> Tensor:
+    """Return the tensor. Raises RuntimeError where its shape is another, which copying might stretch."""
+    if tensor.shape != other.shape:
+        raise RuntimeError
+    return tensor
+
+
+def _fits(at: Tensor) -> bool:
+    return not len(at) or int(at[-1]) < 2**31

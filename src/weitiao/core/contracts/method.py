@@ -42,6 +42,10 @@ class ParameterGroup:
     weight_decay_scale: float = 1.0
 
 
+SETTLED = "_weitiao_settled"
+"""Name under which a model holds what a method settled about it."""
+
+
 class Method(Component):
     """Given a loaded model, decides which parameters train, and writes what it trained."""
 
@@ -60,6 +64,15 @@ class Method(Component):
 
     def calibrate(self, model: Module, objective: Objective, batches: Iterable[Batch]) -> None:
         """Look at data before training begins. Most methods need not."""
+
+    def settled(self, model: Module) -> Mapping[str, Tensor]:
+        """Return what data and steps have settled so far besides the weights: every checkpoint holds it."""
+        found: Mapping[str, Tensor] = getattr(model, SETTLED, {})
+        return found
+
+    def settle(self, model: Module, settled: Mapping[str, Tensor]) -> None:
+        """Take what was settled, before `apply`: a resumed run does so instead of looking at data again."""
+        object.__setattr__(model, SETTLED, dict(settled))
 
     @abstractmethod
     def apply(self, model: Module) -> Module:
