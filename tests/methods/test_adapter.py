@@ -21,15 +21,6 @@ WIDTH = 32
 FORMS = ("houlsby", "pfeiffer", "parallel")
 
 
-def language_model(family: str) -> Any:
-    """Return a random model of a family, without dropout and in training mode, so that nothing but the adapters is random."""
-    config = tiny_language.config(family, 330)
-    for name in (name for name in config.to_dict() if "dropout" in name or "pdrop" in name):
-        setattr(config, name, 0.0)
-    torch.manual_seed(0)
-    return getattr(transformers, tiny_language.head_of(family)).from_config(config)
-
-
 def batch_of(model: Any) -> Batch:
     ids = torch.arange(8, 28).view(2, 10)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -56,7 +47,7 @@ def warm(model: Any) -> None:
 @pytest.mark.parametrize("family", tiny_language.EVERY)
 def test_every_family_takes_every_form_unchanged_at_the_start_and_every_adapter_gets_a_gradient_with_checkpointing_too(family: str) -> None:
     for form in FORMS:
-        model = language_model(family)
+        model = tiny_language.model(family)
         layers = len(anatomy(model).layers)
         with torch.no_grad():  # with a gradient for T5's bias of positions torch takes another attention
             expected = readout.hidden_states(model, batch_of(model))

@@ -46,7 +46,7 @@ def weave(model: Module, parts: Mapping[str, Part]) -> set[str]:
             names.add(name)
             continue
         at = part.at.to(whole.device)
-        values = _chosen(whole.detach(), at, part.axis).clone()
+        values = entries(whole.detach(), at, part.axis).clone()
         module.register_parameter(leaf + _PART, Parameter(values))
         module.register_buffer(leaf + _AT, at, persistent=False)
         setattr(module, leaf + _AXIS, part.axis)
@@ -78,7 +78,8 @@ def _with_woven(kind: Any, leaf: str) -> Any:
     return type(kind.__name__, (kind,), {leaf: property(woven), "__module__": kind.__module__})
 
 
-def _chosen(tensor: Tensor, at: Tensor, axis: int | None) -> Tensor:
+def entries(tensor: Tensor, at: Tensor, axis: int | None) -> Tensor:
+    """Return the entries of a tensor at places along an axis, (..., places, ...), or in the flat tensor, (places,)."""
     return tensor.reshape(-1)[at] if axis is None else tensor.index_select(axis, at)
 
 
@@ -94,4 +95,4 @@ class _Woven(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (at,) = ctx.saved_tensors
-        return None, _chosen(gradients[0], at, ctx.axis).to(ctx.dtype), None, None
+        return None, entries(gradients[0], at, ctx.axis).to(ctx.dtype), None, None
