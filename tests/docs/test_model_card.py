@@ -119,7 +119,9 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
         "model for vectors": made("model for vectors", llama, "searches.json", {**vectors, "query_prefix": 'ask "it": '}, "full"),
         "adapter for vectors": made("adapter for vectors", bert, "searches.json", {**vectors, "pooling": "cls"}, LORA),
         "delta for one label": made("delta for one label", bert, "labels.csv", classify, "bitfit"),
-        "delta for hidden words": made("delta for hidden words", masked, "texts.json", {"name": "language_modeling", "masked": True, "max_length": 32}, "subnetwork"),
+        "delta for hidden words": made(
+            "delta for hidden words", masked, "texts.json", {"name": "language_modeling", "masked": True, "max_length": 32}, "subnetwork"
+        ),
         "delta for words": made("delta for words", bert, "entities.json", tag, {"name": "attention_heads", "heads": [[0, 1]]}),
         "delta for a number": made("delta for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, "adapter"),
         "model for a number": made("model for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, "full"),

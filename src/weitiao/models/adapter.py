@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import torch
 from torch.nn import Module
 
 from weitiao.core.contracts import Head
-from weitiao.errors import Damaged, ModelError, NoTargets, NotFound
+from weitiao.core.registry import did_you_mean
+from weitiao.errors import BadValue, Damaged, ModelError, NoTargets, NotFound
 from weitiao.models import base
 from weitiao.models.head import TASKS, new_modules
 from weitiao.models.load import _quiet, configuration, weights
@@ -24,10 +27,11 @@ FOLDER = "adapter"
 _WRAPPER = "_weitiao_peft"
 
 
-def lora(model: Module, *, targets: str | Sequence[str], modules_to_save: Sequence[str] | None, **settings: Any) -> Module:
-    """Return the model with LoRA beside the chosen linear layers; nothing else trains but modules_to_save and a classification head.
+def inject(model: Module, kind: str, *, targets: str | Sequence[str], modules_to_save: Sequence[str] | None = None, **settings: Any) -> Module:
+    """Return the model with an adapter in the chosen linear layers; nothing else trains but modules_to_save and a new head.
 
-    targets: `all-linear`, names, or a regular expression. Raises NoTargets.
+    kind: as PEFT calls it, such as LORA. targets: `all-linear`, names, or a regular expression. settings: of PEFT's
+    configuration, whose errors are passed on. Raises NoTargets.
     """
     import peft
 
@@ -39,8 +43,51 @@ def lora(model: Module, *, targets: str | Sequence[str], modules_to_save: Sequen
             f"method.modules_to_save: the model has no module '{unknown[0]}'.", hint=f"At its top: {', '.join(n for n, _ in model.named_children())}."
         )
     saved += [name for name in (path.rpartition(".")[2] for path in new_modules(model)) if name not in saved]
-    config = peft.LoraConfig(target_modules=chosen, modules_to_save=saved or None, task_type=_task_type(model), **settings)
+    with _quiet_peft():
+        config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind](target_modules=chosen, modules_to_save=saved or None, task_type=_task_type(model), **settings)
     return _wrapped(model, config)
+
+
+OURS = {"LORA": "lora", "ADALORA": "adalora", "VERA": "vera", "IA3": "ia3", "LN_TUNING": "norm"}
+"""Types of PEFT that are methods of their own here."""
+_NOT_HERE = {"target_modules", "modules_to_save", "task_type", "peft_type", "inference_mode"}
+"""Settings of every configuration that follow from the method and the model."""
+
+
+def other(model: Module, kind: str, *, configuration: Mapping[str, Any], **chosen: Any) -> Module:
+    """Return the model with an adapter of any type that PEFT puts into linear layers. Raises BadValue where PEFT does not take it so, NoTargets."""
+    import peft
+
+    known = {str(name.value if isinstance(name, Enum) else name): made for name, made in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    fields = {name: {field.name for field in dataclasses.fields(made)} for name, made in known.items()}
+    taken = sorted(name.lower() for name in known if {"target_modules", "modules_to_save"} <= fields[name] and name not in OURS)
+    asked = kind.upper()
+    if asked in OURS:
+        raise BadValue(f"method.type: {kind} is a method of its own.", hint=f"Use method.name={OURS[asked]}.")
+    if asked in known and asked.lower() not in taken:
+        raise BadValue(f"method.type: '{kind}' is not put into linear layers.", hint=f"Known: {', '.join(taken)}; prompts are methods of their own.")
+    if asked not in known:
+        raise BadValue(f"method.type: '{kind}' is no type of the installed PEFT.{did_you_mean(kind.lower(), taken)}", hint=f"Known: {', '.join(taken)}.")
+    if unknown := sorted({*configuration} - fields[asked]):
+        usual = {field.name for field in dataclasses.fields(peft.PeftConfig)}
+        raise BadValue(
+            f"method.configuration: {asked.lower()} has no setting '{unknown[0]}'.{did_you_mean(unknown[0], fields[asked])}",
+            hint=f"Settings of {known[asked].__name__}: {', '.join(sorted(fields[asked] - usual - _NOT_HERE))}.",
+        )
+    if twice := sorted({*configuration} & _NOT_HERE):
+        raise BadValue(f"method.configuration: {twice[0]} is not set here.", hint="target_modules and modules_to_save are settings of the method.")
+    try:
+        return inject(model, asked, **chosen, **configuration)
+    except (ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
+        said = str(error).strip().partition("\n")[0].rstrip(".")[:300]
+        raise BadValue(
+            f"method: PEFT cannot put {asked.lower()} into this model so: {said}.", hint="Change method.configuration or method.target_modules."
+        ) from None
+
+
+def tuner(model: Module) -> Any:
+    """Return PEFT's own object around the adapted model, which has its configuration and what it computes besides a forward."""
+    return getattr(model, _WRAPPER).base_model
 
 
 def continued(model: Module, place: str) -> Module:

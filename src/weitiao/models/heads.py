@@ -11,16 +11,8 @@ from torch.nn import Module
 
 from weitiao.errors import NoTargets
 from weitiao.models.families import FUSED_IN_BLOCKS, FUSED_PER_HEAD
-from weitiao.models.sublayers import attention_modules
+from weitiao.models.sublayers import KEYS_AND_VALUES, attention_modules
 from weitiao.models.woven import Part
-
-_KEYS_AND_VALUES = {
-    "query": ("key", "value"),
-    "query_proj": ("key_proj", "value_proj"),
-    "q_proj": ("k_proj", "v_proj"),
-    "q_lin": ("k_lin", "v_lin"),
-    "q": ("k", "v"),
-}
 
 
 @dataclass(frozen=True)
@@ -90,8 +82,8 @@ def _attention(model: Any, name: str, query: str, output: str) -> Attention:
     width, left = divmod(_inputs(model.get_submodule(output)), heads)
     leaf, total = query.rpartition(".")[2], _outputs(model.get_submodule(query))
     fits = left == 0
-    if leaf in _KEYS_AND_VALUES:
-        key, value = (f"{name}.{other}" for other in _KEYS_AND_VALUES[leaf])
+    if leaf in KEYS_AND_VALUES:
+        key, value = (f"{name}.{other}" for other in KEYS_AND_VALUES[leaf])
         groups, left = divmod(_outputs(model.get_submodule(key)), width)
         rows = [_Rows(projection, 0, width) for projection in (query, key, value)]
         fits = fits and total == heads * width and left == 0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from torch.nn import Module
+from torch.nn import Linear, Module
 
 from weitiao.errors import NoTargets
 from weitiao.models.anatomy import anatomy
@@ -13,6 +14,14 @@ from weitiao.models.families import NORM_CLOSES_LAYER
 
 _QUERIES = ("query", "query_proj", "q_proj", "q_lin", "q", "c_attn", "qkv_proj", "Wqkv", "query_key_value", "in_proj")
 """Names of the linear layer that makes queries, perhaps with keys and values."""
+KEYS_AND_VALUES = {
+    "query": ("key", "value"),
+    "query_proj": ("key_proj", "value_proj"),
+    "q_proj": ("k_proj", "v_proj"),
+    "q_lin": ("k_lin", "v_lin"),
+    "q": ("k", "v"),
+}
+"""Name of the linear layer that makes queries -> of those that make keys and values, where it makes queries alone."""
 _OUTPUTS = ("o_proj", "out_proj", "out_lin", "o", "c_proj", "dense", "Wo")
 """Names of the linear layer that brings the heads of an attention together."""
 _FEED_FORWARD = (
@@ -70,6 +79,39 @@ def sublayers(model: Module) -> list[Sublayers]:
         for number, layer in enumerate(model.get_submodule(stack).children()):
             found.append(_parts(model, f"{stack}.{number}", layer, attentions))
     return found
+
+
+def keys_values_and_feed_forward(model: Module) -> tuple[str, str]:
+    """Return two regular expressions over dotted names of linear layers, for IA3.
+
+    The first is for those that make keys and values and those that feed-forward networks end with, the second for the latter
+    alone. A layer that makes queries too counts as one that makes keys.
+    """
+    keys, last = [], []
+    for name, query, _ in attention_modules(model):
+        leaf = query.rpartition(".")[2]
+        keys += [f"{name}.{other}" for other in KEYS_AND_VALUES.get(leaf, (leaf,))]
+    for part in sublayers(model):
+        inside = [part.ends] if _is_linear(model.get_submodule(part.ends)) else _linear_inside(model, part.begins)
+        last += inside[-1:]
+    return _expression(model, [*keys, *last]), _expression(model, last)
+
+
+def _linear_inside(model: Module, name: str) -> list[str]:
+    return [f"{name}.{inner}" for inner, module in model.get_submodule(name).named_modules() if _is_linear(module)]
+
+
+def _is_linear(module: Module) -> bool:
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, Linear | Conv1D)
+
+
+def _expression(model: Module, names: list[str]) -> str:
+    """Return an expression for these names in any layer."""
+    stacks = anatomy(model).stacks
+    inner = sorted({name.removeprefix(f"{stack}.").partition(".")[2] for name in names for stack in stacks if name.startswith(f"{stack}.")})
+    return rf"({'|'.join(map(re.escape, stacks))})\.\d+\.({'|'.join(map(re.escape, inner))})"
 
 
 def _parts(model: Any, name: str, layer: Module, attentions: list[tuple[str, str, str]]) -> Sublayers:

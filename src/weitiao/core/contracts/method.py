@@ -97,7 +97,7 @@ class Method(Component):
         return None
 
     def after_step(self, model: Module, step: int, total: int) -> None:
-        """Act after an optimizer step: rank re-allocation, gradual unfreezing."""
+        """Act after an optimizer step, while its gradients are still there: rank re-allocation, gradual unfreezing."""
 
     @abstractmethod
     def save(self, model: Module, folder: Path) -> None:
