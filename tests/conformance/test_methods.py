@@ -26,6 +26,8 @@ from weitiao.training.loader import Loader
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "lora": [{}, {"r": 4, "use_rslora": True, "target_modules": r".*(query|q_proj|in_proj|query_proj)"}],
     "adapter": [{}, {"form": "houlsby", "bottleneck_size": 8}, {"form": "parallel", "reduction_factor": 4}],
+    "prompt_tuning": [{"num_virtual_tokens": 5}, {"num_virtual_tokens": 6, "init_text": "the good film"}],
+    "p_tuning": [{"num_virtual_tokens": 5}, {"num_virtual_tokens": 5, "encoder_reparameterization_type": "LSTM"}],
     "peft": [{"type": "loha"}, {"type": "HRA", "configuration": {"r": 4}}, {"type": "oft", "configuration": {"oft_block_size": 8}}, {"type": "boft"}],
     "vera": [{}, {"r": 8, "target_modules": r".*(query|q_proj|in_proj|query_proj)"}],
     "attention_heads": [{}, {"heads": [[0, 1], [2, 0], [2, 1]]}, {"most_important": 5}],
@@ -49,6 +51,8 @@ THIN = {
     "vera": ("gemma3",),
     "adalora": ("llama",),
     "peft": ("bert",),
+    "prompt_tuning": ("bert",),
+    "p_tuning": ("llama",),
 }
 """Method -> the families it is tried on in the quick half; the soak tries it on every family."""
 

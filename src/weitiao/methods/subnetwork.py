@@ -84,7 +84,9 @@ class Subnetwork(Method):
         from weitiao.models.targets import linear_layers
 
         named, new = dict(model.named_parameters()), new_parameters(model)
-        found = {name: named[name] for name in (f"{layer}.weight" for layer in linear_layers(model, self.target_modules)) if name in named and name not in new}
+        found: dict[str, Tensor] = {
+            name: named[name] for name in (f"{layer}.weight" for layer in linear_layers(model, self.target_modules)) if name in named and name not in new
+        }
         if not found:
             raise NoTargets(
                 "method.target_modules: only layers are named that train whole, or whose weight is that of the word embedding.",

@@ -43,8 +43,8 @@ def inject(model: Module, kind: str, *, targets: str | Sequence[str], modules_to
             f"method.modules_to_save: the model has no module '{unknown[0]}'.", hint=f"At its top: {', '.join(n for n, _ in model.named_children())}."
         )
     saved += [name for name in (path.rpartition(".")[2] for path in new_modules(model)) if name not in saved]
-    with _quiet_peft():
-        config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind](target_modules=chosen, modules_to_save=saved or None, task_type=_task_type(model), **settings)
+    with quiet_peft():
+        config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind](target_modules=chosen, modules_to_save=saved or None, task_type=task_type(model), **settings)
     return _wrapped(model, config)
 
 
@@ -106,7 +106,7 @@ def continued(model: Module, place: str) -> Module:
 def save(model: Module, artifact: Path) -> None:
     """Write `adapter/`: adapter_model.safetensors and adapter_config.json, as `PeftModel.save_pretrained` does."""
     wrapper: Any = getattr(model, _WRAPPER)
-    with _quiet_peft():
+    with quiet_peft():
         wrapper.save_pretrained(artifact / FOLDER, save_embedding_layers=False)
     (artifact / FOLDER / "README.md").unlink(missing_ok=True)  # the artifact has its own card
 
@@ -127,26 +127,30 @@ def _opened(model: Module, place: str, *, trainable: bool) -> Module:
     import peft
 
     try:
-        with _quiet_peft():
+        with quiet_peft():
             wrapper = peft.PeftModel.from_pretrained(model, place, is_trainable=trainable, autocast_adapter_dtype=False)
     except (ValueError, RuntimeError, KeyError, OSError) as error:
         said = str(error).strip().partition("\n")[0].rstrip(".")[:200]
         raise ModelError(f"the adapter {place} does not fit the model: {said}.", hint="Use the base model that it was trained on.") from None
-    opened: Any = wrapper.base_model.model
-    inner: Module = opened
-    return _kept(inner, wrapper)
+    if wrapper.active_peft_config.is_prompt_learning:
+        from weitiao.models import prompts
+
+        return prompts.install(wrapper)
+    inner: Module = wrapper.base_model.model
+    return keep(inner, wrapper)
 
 
 def _wrapped(model: Module, config: Any) -> Module:
     import peft
 
-    with _quiet_peft():
+    with quiet_peft():
         wrapper = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
     inner: Module = wrapper.base_model.model
-    return _kept(inner, wrapper)
+    return keep(inner, wrapper)
 
 
-def _kept(inner: Module, wrapper: Any) -> Module:
+def keep(inner: Module, wrapper: Any) -> Module:
+    """Return the model inside PEFT's object, which it remembers for `save`."""
     from weitiao.models import low_rank
 
     object.__setattr__(inner, _WRAPPER, wrapper)  # not a submodule: the wrapper holds the model, not the other way round
@@ -158,7 +162,7 @@ def _configuration(place: str) -> Any:
     import peft
 
     try:
-        with _quiet_peft():
+        with quiet_peft():
             return peft.PeftConfig.from_pretrained(place)
     except (ValueError, OSError, KeyError, TypeError):
         raise NotFound(
@@ -166,7 +170,8 @@ def _configuration(place: str) -> Any:
         ) from None
 
 
-def _task_type(model: Module) -> str | None:
+def task_type(model: Module) -> str | None:
+    """Return what PEFT calls the task of a model's class; None where it has no name for it."""
     name = type(model).__name__
     if kind := next((kind for ending, kind in TASKS.items() if name.endswith(ending)), None):
         return kind
@@ -179,7 +184,8 @@ def _task_type(model: Module) -> str | None:
 
 
 @contextlib.contextmanager
-def _quiet_peft() -> Iterator[None]:
+def quiet_peft() -> Iterator[None]:
+    """Keep PEFT's warnings off the terminal."""
     with _quiet(), warnings.catch_warnings(), torch.autocast("cpu", enabled=False):
         warnings.simplefilter("ignore")
         yield

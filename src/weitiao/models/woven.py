@@ -50,7 +50,8 @@ def weave(model: Module, parts: Mapping[str, Part]) -> set[str]:
         module.register_parameter(leaf + _PART, Parameter(values))
         module.register_buffer(leaf + _AT, at, persistent=False)
         setattr(module, leaf + _AXIS, part.axis)
-        module.__class__ = _with_woven(type(module), leaf)
+        kind: Any = type(module)
+        module.__class__ = _with_woven(kind, leaf)
         names.add(f"{name}{_PART}")
     return names
 

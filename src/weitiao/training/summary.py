@@ -150,8 +150,10 @@ def _opens_with(prepared: Prepared) -> dict[str, Any]:
         "takes": task.takes,
     }
     found |= {name: task.head.config[name] for name in ("num_labels", "problem_type") if name in task.head.config}
-    if found["folder"] == "delta":
-        found["delta"] = "layers" if Capability.ADDITION in method.can else "entries" if Capability.ENTRIES in method.can else "tensors"
+    if Capability.ADDITION in method.can:
+        found["needs"] = "weitiao"
+    elif found["folder"] == "delta":
+        found["delta"] = "entries" if Capability.ENTRIES in method.can else "tensors"
     if task.joins_texts:
         found["pair"] = prepared.tokenizer.pair_form()
     if found["auto_class"] == "AutoModelForCausalLM":

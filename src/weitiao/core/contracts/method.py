@@ -29,6 +29,7 @@ class Capability(enum.Enum):
     ADAPTER = "the artifact holds a PEFT adapter, and the model is the base and the adapter together"
     DELTA = "the artifact holds the tensors that changed, and the model is the base with these in their place"
     ENTRIES = "the artifact holds the entries of tensors that changed and their places, and the model is the base with these in their place"
+    ROWS_APART = "every row begins with positions of the method's own, so rows are never packed"
     ADDITION = "the artifact holds layers of our own, and the model is the base with these put in by weitiao"
 
 
@@ -61,6 +62,11 @@ class Method(Component):
         if Capability.WHOLE_MODEL in cls.can:
             return "model"
         return "adapter" if Capability.ADAPTER in cls.can else "delta"
+
+    @property
+    def positions_taken(self) -> int:
+        """Positions of the model's context that the method takes for itself: rows can be as much shorter."""
+        return 0
 
     def calibrate(self, model: Module, objective: Objective, batches: Iterable[Batch]) -> None:
         """Look at data before training begins. Most methods need not."""
