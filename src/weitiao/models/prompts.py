@@ -39,7 +39,7 @@ def prompted(model: Module, kind: str, *, virtual_tokens: int, **settings: Any) 
     with quiet_peft():
         config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind](
             num_virtual_tokens=virtual_tokens,
-            task_type=task_type(model),
+            task_type=task_type(model) or "FEATURE_EXTRACTION",  # PEFT knows no masked language models, and takes prompts for tasks that it knows
             modules_to_save=[name.rpartition(".")[2] for name in new_modules(model)] or None,
             **settings,
         )
