@@ -27,6 +27,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "lora": [{}, {"r": 4, "use_rslora": True, "target_modules": r".*(query|q_proj|in_proj|query_proj)"}],
     "adapter": [{}, {"form": "houlsby", "bottleneck_size": 8}, {"form": "parallel", "reduction_factor": 4}],
     "prompt_tuning": [{"num_virtual_tokens": 5}, {"num_virtual_tokens": 6, "init_text": "the good film"}],
+    "prefix_tuning": [{"num_virtual_tokens": 5}, {"num_virtual_tokens": 5, "prefix_projection": True}],
     "p_tuning": [{"num_virtual_tokens": 5}, {"num_virtual_tokens": 5, "encoder_reparameterization_type": "LSTM"}],
     "peft": [{"type": "loha"}, {"type": "HRA", "configuration": {"r": 4}}, {"type": "oft", "configuration": {"oft_block_size": 8}}, {"type": "boft"}],
     "vera": [{}, {"r": 8, "target_modules": r".*(query|q_proj|in_proj|query_proj)"}],
@@ -36,7 +37,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }
 """Settings worth trying besides the defaults."""
 CASES = [{"name": name, **settings} for name in registry.names("method") for settings in VARIANTS.get(name, [{}])]
-REFUSED = {("bitfit", "llama"): "no biases", ("bitfit", "gemma3"): "no biases"}
+REFUSED = {
+    ("bitfit", "llama"): "no biases",
+    ("bitfit", "gemma3"): "no biases",
+    ("prefix_tuning", "deberta"): "cannot be given keys and values",
+}
 """Method and family that cannot go together -> words of the reason that the plan gives."""
 THIN = {
     "full": FAMILIES,
@@ -53,6 +58,7 @@ THIN = {
     "peft": ("bert",),
     "prompt_tuning": ("bert",),
     "p_tuning": ("llama",),
+    "prefix_tuning": ("roberta",),
 }
 """Method -> the families it is tried on in the quick half; the soak tries it on every family."""
 

@@ -16,10 +16,11 @@ import tiny_language
 import weitiao
 from weitiao import api
 from weitiao.core.contracts import Batch, Generation, Head
-from weitiao.errors import BadValue
+from weitiao.errors import BadValue, NoTargets
 from weitiao.methods.p_tuning import PTuning
+from weitiao.methods.prefix_tuning import PrefixTuning
 from weitiao.methods.prompt_tuning import PromptTuning
-from weitiao.models import checkpointing, generate, load, readout
+from weitiao.models import checkpointing, frozen, generate, load, readout
 from weitiao.models.locate import Located
 from weitiao.models.tokens import Tokenizer
 
@@ -54,11 +55,21 @@ def stirred(model: Any) -> Any:
     return model
 
 
+def methods_for(family: str) -> list[Any]:
+    """Return the methods that a family takes."""
+    found = [PromptTuning(num_virtual_tokens=4), PTuning(num_virtual_tokens=3)]
+    return (
+        found
+        if family in ("deberta", "t5", "bart")
+        else [*found, PrefixTuning(num_virtual_tokens=4), PrefixTuning(num_virtual_tokens=4, prefix_projection=True)]
+    )
+
+
 CLASSIFIES = Head("AutoModelForSequenceClassification", {"num_labels": 3})
 CONTINUES, REWRITES = Head("AutoModelForCausalLM", {}), Head("AutoModelForSeq2SeqLM", {})
 IN_PEFT = [
     *((family, CLASSIFIES) for family in ("bert", "roberta", "deberta", "llama", "gpt2")),
-    *((family, CONTINUES) for family in ("llama", "gpt2", "gemma3")),
+    *((family, CONTINUES) for family in ("llama", "gpt2", "gemma3", "qwen3")),
     ("t5", REWRITES),
     ("bart", REWRITES),
 ]
@@ -66,15 +77,16 @@ IN_PEFT = [
 
 @pytest.mark.parametrize(("family", "head"), IN_PEFT, ids=[f"{family} {head.auto_class}" for family, head in IN_PEFT])
 def test_plain_peft_says_the_same_with_what_is_written(folders: Callable[[str], Path], family: str, head: Head, tmp_path: Path) -> None:
-    for number, method in enumerate((PromptTuning(num_virtual_tokens=4), PTuning(num_virtual_tokens=3))):
+    for number, method in enumerate(methods_for(family)):
         model = stirred(method.apply(opened(folders(family), head)))
         method.save(model, tmp_path / str(number))
         base = getattr(transformers, head.auto_class).from_pretrained(folders(family), **head.config)
         base.config.pad_token_id = 0
         theirs = peft.PeftModel.from_pretrained(base, tmp_path / str(number) / "adapter").eval()
-        inputs = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}
+        ids = torch.arange(7, 31)[None]  # longer than the window of Gemma
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         if head is REWRITES:
-            inputs["decoder_input_ids"] = IDS.flip(1)
+            inputs["decoder_input_ids"] = ids.flip(1)
         again = method.load(tmp_path / str(number), head).eval()
         with torch.no_grad():
             own = model(**inputs).logits
@@ -86,20 +98,23 @@ def test_plain_peft_says_the_same_with_what_is_written(folders: Callable[[str], 
 @pytest.mark.parametrize("family", ["bert", "roberta", "deberta", "llama", "gpt2", "gemma3", "t5", "bart"])
 def test_what_is_said_about_a_text_does_not_depend_on_padding_and_checkpointing_gives_the_same_gradient(folders: Callable[[str], Path], family: str) -> None:
     head = REWRITES if family in ("t5", "bart") else CONTINUES if family in ("llama", "gpt2", "gemma3") else Head("AutoModelForMaskedLM", {})
-    method = PromptTuning(num_virtual_tokens=4)
-    model = stirred(method.apply(opened(folders(family), head)))
+    for method in (method for method in methods_for(family) if not isinstance(method, PTuning)):
+        _as_alone_and_checkpointed(stirred(method.apply(opened(folders(family), head))), answers=head is REWRITES)
+
+
+def _as_alone_and_checkpointed(model: Any, *, answers: bool) -> None:
     long, short = IDS, IDS[:, :6]
     both, mask = torch.cat([long, torch.nn.functional.pad(short, (0, 4))]), torch.ones(2, 10, dtype=torch.long)
     mask[1, 6:] = 0
 
     def batch(ids: torch.Tensor, seen: torch.Tensor) -> Batch:
-        answer = {"decoder_input_ids": ids[:, :5]} if head is REWRITES else {}
+        answer = {"decoder_input_ids": ids[:, :5]} if answers else {}
         return Batch({"input_ids": ids, "attention_mask": seen, **answer}, None, ("a",), 1)
 
     with torch.no_grad():
         together = readout.hidden_states(model, batch(both, mask))
         alone = readout.hidden_states(model, batch(short, torch.ones_like(short)))
-        assert together.shape[:2] == ((2, 5) if head is REWRITES else (2, 10)), "a state for every token, none for the vectors"
+        assert together.shape[:2] == ((2, 5) if answers else (2, 10)), "a state for every token, none for the vectors"
         torch.testing.assert_close(together[1, : alone.shape[1]], alone[0], rtol=1e-4, atol=1e-4)
     assert readout.of(model) is not None
     found = []
@@ -118,8 +133,12 @@ def test_what_is_said_about_a_text_does_not_depend_on_padding_and_checkpointing_
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bart"])
 def test_texts_are_generated_behind_the_vectors_alone_and_in_company(folders: Callable[[str], Path], family: str) -> None:
     head = REWRITES if family == "bart" else CONTINUES
-    model = stirred(PromptTuning(num_virtual_tokens=4).apply(opened(folders(family), head)))
-    place = str(folders(family))
+    for method in (PromptTuning(num_virtual_tokens=4), PrefixTuning(num_virtual_tokens=4))[: 1 if family == "bart" else 2]:
+        _generates(stirred(method.apply(opened(folders(family), head))), folders(family), family)
+
+
+def _generates(model: Any, folder: Path, family: str) -> None:
+    place = str(folder)
     tokenizer = Tokenizer(Located(place, place, True, place), 100, decoder_start=2 if family == "bart" else None)
     generation = Generation(max_new_tokens=6)
     prompts = [IDS[0].tolist(), IDS[0, :4].tolist()]
@@ -171,3 +190,19 @@ def test_rows_are_not_packed(folders: Callable[[str], Path], tmp_path: Path) -> 
         train={"packing": True, "device": "cpu", "dtype": "fp32"},
     )
     assert not plan["packing"] and any("prompt_tuning puts something before every row" in note for note in plan["notes"])
+
+
+def test_a_prefix_is_refused_where_it_would_train_nothing(folders: Callable[[str], Path]) -> None:
+    for family, head, words in (("deberta", CLASSIFIES, "cannot be given keys and values"), ("t5", REWRITES, "has two stacks")):
+        with pytest.raises(NoTargets, match=words):
+            PrefixTuning(num_virtual_tokens=4).apply(opened(folders(family), head))
+
+
+def test_a_prefix_has_as_many_parameters_as_keys_and_values_of_its_tokens(folders: Callable[[str], Path]) -> None:
+    model = PrefixTuning(num_virtual_tokens=6).apply(opened(folders("llama"), CONTINUES))
+    assert {name: p.numel() for name, p in model.named_parameters() if p.requires_grad} == {"prompt_encoder.embedding.weight": 6 * 2 * 2 * WIDTH // 2}
+
+
+@pytest.mark.parametrize("method", [PromptTuning(), PTuning(), PrefixTuning(), PrefixTuning(prefix_projection=True)], ids=lambda method: method.name)
+def test_no_layer_counts_as_frozen_behind_what_trains(tiny_bert: Path, method: Any) -> None:
+    assert frozen.prefix(method.apply(opened(tiny_bert, CLASSIFIES)).train()) == (0, False)

@@ -133,9 +133,10 @@ def _opened(model: Module, place: str, *, trainable: bool) -> Module:
         said = str(error).strip().partition("\n")[0].rstrip(".")[:200]
         raise ModelError(f"the adapter {place} does not fit the model: {said}.", hint="Use the base model that it was trained on.") from None
     if wrapper.active_peft_config.is_prompt_learning:
-        from weitiao.models import prompts
+        from weitiao.models import prefixes, prompts
 
-        return prompts.install(wrapper)
+        in_attention = wrapper.active_peft_config.peft_type == peft.PeftType.PREFIX_TUNING
+        return prefixes.install(wrapper) if in_attention else prompts.install(wrapper)
     inner: Module = wrapper.base_model.model
     return keep(inner, wrapper)
 
