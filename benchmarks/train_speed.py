@@ -110,6 +110,14 @@ def plain(features: list, *, tokens: bool) -> list[dict]:
     return [{"input_ids": list(f.input_ids), "labels": [IGNORED, *f.target[:-1]] if tokens else f.target} for f in features]
 
 
+def rivals(work: Work) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the rival's settings; on a GPU each with bf16 too, which weitiao chooses there by itself."""
+    import torch
+
+    both = [(f"{side}, bf16", (*options, "--bf16")) for side, options in work.sides] if torch.cuda.is_available() else []
+    return [*work.sides, *both]
+
+
 def rival(work: Work, prepared: Prepared, rows: Path, *options: str) -> dict:
     command = [sys.executable, HERE / "rivals" / work.rival, "--model", prepared.located.place, "--rows", rows, *work.options, *options]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
@@ -157,7 +165,7 @@ def main() -> None:
         if asked.levers:
             sides |= {f"weitiao, {lever.replace(',', ' ')}": (lambda lever=lever: ours(work, overrides, *lever.split(","))) for lever in work.levers}
         else:
-            sides |= {side: (lambda options=options: rival(work, prepared, rows, *options)) for side, options in work.sides if asked.sides in side}
+            sides |= {side: (lambda options=options: rival(work, prepared, rows, *options)) for side, options in rivals(work) if asked.sides in side}
         found: dict[str, list[dict]] = {side: [] for side in sides}
         for repeat in range(asked.repeats):
             for side, measure in sides.items():

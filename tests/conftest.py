@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tiny import SHARED, build_tiny, sentences, write_csv
+from tiny import DEVICE, SHARED, build_tiny, sentences, write_csv
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -69,7 +69,7 @@ def tiny_chat_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
         data={"name": "json", "train": str(root / "chat.json")},
         task={"name": "chat", "max_length": 64, "max_new_tokens": 16, "generate_rows": 3},
         method="full",
-        train={"steps": 80, "batch_size": 8, "learning_rate": 1e-2, "dtype": "fp32", "device": "cpu"},
+        train={"steps": 80, "batch_size": 8, "learning_rate": 1e-2, "dtype": "fp32", "device": str(DEVICE)},
         out=root / "run",
     )
     return Path(report["artifact"])
@@ -89,7 +89,7 @@ def recipe_dict(tiny_bert: Path, reviews: Path) -> dict[str, Any]:
         "data": {"name": "csv", "train": str(reviews)},
         "task": {"name": "text_classification", "max_length": 32},
         "method": {"name": "full"},
-        "train": {"epochs": 2, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu"},
+        "train": {"epochs": 2, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": str(DEVICE)},
     }
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
 
+import torch
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+DEVICE = torch.device(os.environ.get("WEITIAO_TEST_DEVICE", "cpu"))
+"""Where the conformance tests compute. On a machine with a GPU: WEITIAO_TEST_DEVICE=cuda pytest tests/conformance."""
+ROUNDING = 1e-5 if DEVICE.type == "cpu" else 1e-4
+"""How far two ways of computing the same may be apart: kernels of a GPU add in another order."""
 FAMILIES = ("bert", "roberta", "deberta", "llama", "gemma3")
 
 GOOD = ["good", "fine", "great", "lovely", "nice", "superb", "warm", "bright"]

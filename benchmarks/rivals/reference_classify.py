@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
 
 parser = argparse.ArgumentParser()
@@ -51,13 +52,13 @@ arguments = TrainingArguments(
     seed=asked.seed,
     save_strategy="no",
     report_to=[],
-    use_cpu=True,
+    use_cpu=not torch.cuda.is_available(),
     disable_tqdm=True,
 )
 trainer = Trainer(model=model, args=arguments, train_dataset=rows["train"], data_collator=DataCollatorWithPadding(tokenizer))
 start = time.perf_counter()
 trainer.train()
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+peak = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 predictions = trainer.predict(rows["proof"]).predictions.argmax(-1).tolist()
 print(json.dumps({"predictions": predictions, "train_seconds": round(seconds, 1), "peak_memory_gb": round(peak, 2)}))

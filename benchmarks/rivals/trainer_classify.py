@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments, set_seed
 
 parser = argparse.ArgumentParser()
@@ -41,7 +42,7 @@ arguments = TrainingArguments(
     learning_rate=asked.rate,
     save_strategy="no",
     report_to=[],
-    use_cpu=True,
+    use_cpu=not torch.cuda.is_available(),
     bf16=asked.bf16,
     disable_tqdm=True,
     **({"train_sampling_strategy": "group_by_length"} if asked.group_by_length else {}),
@@ -57,6 +58,6 @@ trainer = Trainer(
 start = time.perf_counter()
 trainer.train()
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+peak = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 found = {"examples_per_second": round(len(rows["train"]) * asked.epochs / seconds, 1), "train_seconds": round(seconds, 1), "peak_memory_gb": round(peak, 2)}
 print(json.dumps({**found, "score": round(trainer.evaluate()["eval_accuracy"], 4)}))

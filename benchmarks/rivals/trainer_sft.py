@@ -55,7 +55,7 @@ arguments = TrainingArguments(
     learning_rate=asked.rate,
     save_strategy="no",
     report_to=[],
-    use_cpu=True,
+    use_cpu=not torch.cuda.is_available(),
     bf16=asked.bf16,
     disable_tqdm=True,
     logging_steps=1000,
@@ -66,7 +66,7 @@ trainer = Counting(model=model, args=arguments, train_dataset=examples, data_col
 start = time.perf_counter()
 trainer.train()
 seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+peak = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 found = {"tokens_per_second": round(trainer.tokens / seconds, 1), "train_seconds": round(seconds, 1), "peak_memory_gb": round(peak, 2)}
 model.eval().float()
 total, count = 0.0, 0

@@ -9,7 +9,7 @@ from typing import Any
 from weitiao.core import rundir
 from weitiao.core.events import Recorder
 from weitiao.core.recipe import Recipe
-from weitiao.errors import BadValue
+from weitiao.errors import BadValue, Conflict
 
 
 def train(
@@ -61,15 +61,32 @@ def plan(
     return run.plan(resolve(recipe, overrides, sections)).settings()
 
 
-def evaluate(artifact: str | Path, file: str | Path | None = None, *, device: str = "auto") -> dict[str, Any]:
+def evaluate(
+    artifact: str | Path, file: str | Path | None = None, *, device: str = "auto", overrides: Sequence[str] | Mapping[str, Any] = ()
+) -> dict[str, Any]:
     """Score an artifact and return scores with intervals: on a file, or on the proof rows it was made with.
 
     The file is read as the recipe reads its data (columns, header, label); .csv, .tsv, .json and .jsonl are told
-    apart by their ending. Raises WeitiaoError.
+    apart by their ending. A recipe (.yaml) in place of an artifact measures its model as it is, with overrides laid over
+    the recipe. Raises WeitiaoError.
     """
+    if is_recipe(artifact):
+        from weitiao.training.untuned import measure
+
+        if file is not None:
+            raise Conflict(f"evaluate: {artifact} is a recipe, and names its rows itself.", hint="Set data.test to the file.")
+        asked = Recipe.load(artifact, overrides=overrides)
+        return measure(asked if device == "auto" else Recipe.load(asked, overrides={"train.device": device}))
+    if overrides:
+        raise Conflict(f"evaluate: settings cannot be laid over {artifact}, which is sealed.", hint="Name a recipe, or leave the settings out.")
     from weitiao.evaluation import evaluate as verb
 
     return verb.evaluate(artifact, file, device=device)
+
+
+def is_recipe(path: str | Path) -> bool:
+    """Tell whether a path is that of a recipe, where an artifact may stand too."""
+    return Path(path).suffix.lower() in (".yaml", ".yml") and not Path(path).is_dir()
 
 
 def predict(artifact: str | Path, items: str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]], *, device: str = "auto") -> list[dict[str, Any]]:

@@ -26,6 +26,8 @@ def with_row(row: dict[str, Any]) -> dict[str, str]:
 
 CHAT = {"name": "chat", "max_length": 96}
 TEXT = {"name": "language_modeling", "max_length": 64}
+ORDERS = {"name": "controlled_generation", "max_length": 96, "begin_words": 1}
+ORDERED = "\n".join(json.dumps({"text": f"gold and sea {n}", "label": "bad" if n % 2 else "good"}) for n in range(60))
 PLAIN = {"a.txt": "".join(f"{text}\n" for text in tiny_language.texts(60))}
 
 
@@ -84,11 +86,34 @@ CASES: dict[str, tuple[int, str, str, dict[str, Any], dict[str, str]]] = {
         "task.template",
         {"task": {**CHAT, "template": "some.jinja"}},
         {
-            "some.jinja": "{% for m in messages %}{% if m['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}{{ m['content'] }}{% endfor %}",
-            **with_row(talk(("user", "a"), ("assistant", "f"), ("tool", "b"), ("assistant", "c"))),
+            "some.jinja": "{% for m in messages %}{% if m['content'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}{{ m['content'] }}{% endfor %}",
+            **with_row(talk(("user", "a"), ("assistant", "f"), ("user", "tool"), ("assistant", "c"))),
         },
     ),
     "a template with broken syntax": (4, "the chat template fails", "task.template", {"task": {**CHAT, "template": "bad.jinja"}}, {"bad.jinja": "{% for m in"}),
+    "an unknown attribute": (
+        3,
+        "a.jsonl:7: label: the attribute 'goud' is not known. Did you mean 'good'?",
+        "Known: good, bad.",
+        {"task": {**ORDERS, "values": ["good", "bad"]}},
+        {"a.jsonl": ORDERED.replace('"good"', '"goud"', 4).replace('"goud"', '"good"', 3)},
+    ),
+    "a classifier that is none": (7, "there is no artifact", "weitiao train", {"task": {**ORDERS, "classifier": "nowhere"}}, {"a.jsonl": ORDERED}),
+    "a prompt without the attribute": (2, "prompt: expected {attribute} once", "", {"task": {**ORDERS, "prompt": "Write: {begin}"}}, {"a.jsonl": ORDERED}),
+    "calls without arguments": (
+        3,
+        "a.jsonl:41: messages[2]: expected calls with a name and arguments (an object), got",
+        "skip",
+        {},
+        with_row({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": None, "tool_calls": [{"name": "f"}]}]}),
+    ),
+    "a question about a text without an answer column": (
+        3,
+        "a.jsonl:1: there is no column 'answers' beside question and context.",
+        "The columns are: question, context.",
+        {},
+        {"a.jsonl": json.dumps({"question": "why?", "context": "so."})},
+    ),
     "an unknown template": (2, "task.template: 'chatlm' is neither a known template nor a file", "chatml", {"task": {**CHAT, "template": "chatlm"}}, {}),
     "a template the vocabulary lacks": (2, "task.template: gemma needs the token <start_of_turn>", "plain", {"task": {**CHAT, "template": "gemma"}}, {}),
     "target modules that match nothing": (

@@ -54,6 +54,32 @@ def test_a_script_gets_the_answers_and_nothing_else(cli: Callable[..., Any], tin
     assert [turn.role for turn in heard[-1]] == ["user", "assistant"] * 2 + ["user"]
 
 
+@pytest.mark.parametrize("person", [True, False])
+def test_who_types_rows_gets_each_answer_before_the_next_row(
+    cli: Callable[..., Any], tiny_chat_artifact: Path, monkeypatch: pytest.MonkeyPatch, person: bool
+) -> None:
+    printed: list[str] = []
+    before_each: list[int] = []
+
+    class Typed:
+        buffer: Iterator[bytes]
+
+        def isatty(self) -> bool:
+            return person
+
+    def lines() -> Iterator[bytes]:
+        for line in (b"name of moon?\n", b"colour of sky?\n", b"number of dogs?\n"):
+            before_each.append(len(printed))
+            yield line
+
+    typed = Typed()
+    typed.buffer = lines()
+    monkeypatch.setattr(sys, "stdin", typed)
+    monkeypatch.setattr("weitiao.cli.predict._print", lambda found, stream, as_json: printed.extend(json.dumps(line) for line in found))
+    assert cli("predict", tiny_chat_artifact, "-").code == 0
+    assert before_each == ([0, 1, 2] if person else [0, 0, 0]) and len(printed) == 3
+
+
 def test_commands_change_what_the_model_is_told(cli: Callable[..., Any], tiny_chat_artifact: Path, heard: list[list[Turn]]) -> None:
     lines = ["one", "/reset", "two", "/system Be  brief.", "three", "/system", "/system off", "/reset", "four", "/quit", "five"]
     answer = cli("predict", tiny_chat_artifact.parent, "--chat", "--system", "Be kind.", stdin="\n".join(lines))

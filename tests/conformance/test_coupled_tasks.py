@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tiny import BAD, FAMILIES, FILLER, GOOD, sentences
+from tiny import BAD, DEVICE, FAMILIES, FILLER, GOOD, ROUNDING, sentences
 from weitiao.core.contracts import Features
 from weitiao.evaluation.predict import outputs
 from weitiao.models import load
@@ -17,7 +17,7 @@ from weitiao.parallel.single import Single
 from weitiao.training import coupled, loop, optim
 from weitiao.training.loader import Loader
 
-CPU = Single(torch.device("cpu"))
+ONE = Single(DEVICE)
 TASKS: dict[str, dict[str, Any]] = {
     "pairs": {},
     "both ways, prefixes": {"symmetric": True, "query_prefix": "one more ", "passage_prefix": "this day "},
@@ -53,7 +53,7 @@ def case(prepared: Callable[..., Any], tmp_path: Any) -> Callable[..., Any]:
         (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, records(task, count))))
         source = {"name": "json", "train": str(tmp_path / "rows.jsonl")}
         made = prepared(family, task={"name": "embedding", **task}, data=source, train={"dropout": dropout}, method=method)
-        model = made.recipe.method.apply(load.weights(made.located, made.config, made.recipe.task.head, seed=1).model)
+        model = made.recipe.method.apply(load.weights(made.located, made.config, made.recipe.task.head, seed=1).model.to(DEVICE))
         return made, model, made.recipe.task.encode(made.data.splits.train, made.tokenizer)
 
     return make
@@ -67,7 +67,7 @@ def loader(made: Any, features: list[Features], batch_size: int, accumulation: i
 def gradients(made: Any, model: torch.nn.Module, batches: list[Any]) -> tuple[float, dict[str, torch.Tensor]]:
     """Return loss and gradient of one optimizer step as the loop computes them."""
     model.zero_grad()
-    loss = coupled.backward(model, made.recipe.task.objective(), batches, strategy=CPU, dtype="fp32")
+    loss = coupled.backward(model, made.recipe.task.objective(), batches, strategy=ONE, dtype="fp32")
     return float(loss), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -76,7 +76,7 @@ def gradients(made: Any, model: torch.nn.Module, batches: list[Any]) -> tuple[fl
 def test_neither_micro_batches_nor_padding_nor_order_change_the_gradient_of_a_step(case: Callable[..., Any], family: str, task: dict[str, Any]) -> None:
     made, model, features = case(family, task)
     chosen = features[:12]
-    batch = made.recipe.task.collate(chosen, made.tokenizer.layout())
+    batch = made.recipe.task.collate(chosen, made.tokenizer.layout()).to(DEVICE)
     model.zero_grad()
     loss = made.recipe.task.objective()(model, batch).value()
     loss.backward()
@@ -89,7 +89,7 @@ def test_neither_micro_batches_nor_padding_nor_order_change_the_gradient_of_a_st
             value, found = gradients(made, model, batches)
             assert value == pytest.approx(loss.item(), rel=1e-5)
             for name, gradient in whole.items():
-                torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-5)
+                torch.testing.assert_close(found[name], gradient, rtol=ROUNDING, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -97,7 +97,7 @@ def test_neither_micro_batches_nor_padding_nor_order_change_the_gradient_of_a_st
 def test_padding_and_batch_order_change_neither_vectors_nor_the_loss_of_a_split(case: Callable[..., Any], family: str, task: dict[str, Any]) -> None:
     made, model, features = case(family, task)
     said = [
-        outputs(model, made.recipe.task, some, layout=made.tokenizer.layout(), strategy=CPU, batch_size=size)
+        outputs(model, made.recipe.task, some, layout=made.tokenizer.layout(), strategy=ONE, batch_size=size)
         for some, size in ((features, 1), (features, len(features)), (features[::-1], 7))
     ]
     for again in (said[1].values, said[2].values[::-1]):
@@ -122,7 +122,7 @@ def test_eight_rows_are_learnt_by_what_is_declared_alone(case: Callable[..., Any
             optimizer,
             loop.Schedule(1e-2 if method["name"] == "lora" else 3e-3, 5, 60, "linear"),
             method=made.recipe.method,
-            strategy=CPU,
+            strategy=ONE,
             start=0,
             seed=1,
             dtype="fp32",
@@ -132,5 +132,5 @@ def test_eight_rows_are_learnt_by_what_is_declared_alone(case: Callable[..., Any
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {name for name, p in model.named_parameters() if p.requires_grad}
     assert done[-1].loss < 0.3 * done[0].loss
-    found = made.recipe.task.decode(outputs(model, made.recipe.task, few, layout=made.tokenizer.layout(), strategy=CPU, batch_size=8).values, few, rows)
+    found = made.recipe.task.decode(outputs(model, made.recipe.task, few, layout=made.tokenizer.layout(), strategy=ONE, batch_size=8).values, few, rows)
     assert [p.value in row.target for p, row in zip(found, rows, strict=True)] == [True] * 8

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 import transformers
 
 import tiny_language
+from tiny import DEVICE
 from tiny_language import EVERY, MASKED, PACKING, WINDOW
 from weitiao.core.contracts import IGNORED, Batch, Capability
 from weitiao.core.recipe import Recipe
@@ -25,7 +26,7 @@ from weitiao.training import loop, optim
 from weitiao.training.loader import Loader
 from weitiao.training.prepare import encode, prepare
 
-CPU = Single(torch.device("cpu"))
+ONE = Single(DEVICE)
 METHODS: list[dict[str, Any]] = [
     {"name": "full"},
     {"name": "layers", "last": 1},
@@ -64,7 +65,7 @@ def case(language_model: Callable[[str], Path], tmp_path: Path) -> Callable[...,
                 "data": {"name": "json", "train": str(path)},
                 "task": task,
                 "method": method,
-                "train": {"device": "cpu", "dtype": "fp32", "dropout": 0.0, "batch_size": 8, **train},
+                "train": {"device": str(DEVICE), "dtype": "fp32", "dropout": 0.0, "batch_size": 8, **train},
             }
         )
         made, encoded = encode(prepare(recipe))
@@ -74,7 +75,7 @@ def case(language_model: Callable[[str], Path], tmp_path: Path) -> Callable[...,
 
 
 def model_of(made: Any) -> torch.nn.Module:
-    return load.weights(made.located, made.config, made.recipe.task.head, seed=1).model
+    return load.weights(made.located, made.config, made.recipe.task.head, seed=1).model.to(DEVICE)
 
 
 def task_of(family: str, **settings: Any) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def gradients(made: Any, model: torch.nn.Module, batches: list[Batch]) -> dict[s
     counts = loop.total_counts(objective, batches)
     model.zero_grad()
     for batch in batches:
-        objective(model, batch).value(counts).backward()
+        objective(model, batch.to(DEVICE)).value(counts).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -156,7 +157,7 @@ def test_a_new_layer_on_the_output_embedding_is_seen_by_the_readout(case: Callab
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_()
-    batch = made.recipe.task.collate(encoded.train[:4], made.tokenizer.layout())
+    batch = made.recipe.task.collate(encoded.train[:4], made.tokenizer.layout()).to(DEVICE)
     expected = F.cross_entropy(model(**batch.inputs).logits.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED, reduction="sum")
     total, _ = readout.likelihood(model, batch)
     assert float(total) == pytest.approx(float(expected), rel=1e-5)
@@ -229,8 +230,11 @@ def test_gradients_are_equal_packed_bucketed_padded_split_and_checkpointed(case:
     expected = gradients(made, model, batches_of(made, few, packed=False, batch_size=12, accumulation=1, bucketing=False))
     for batch_size, accumulation in ((4, 3), (1, 12)):
         close(gradients(made, model, batches_of(made, few, packed=False, batch_size=batch_size, accumulation=accumulation)), expected)
-    assert attention.install(model) and attention.keeps_documents_apart(model)
+    assert attention.install(model)
     close(gradients(made, model, batches_of(made, few, packed=False, batch_size=5, accumulation=3)), expected)
+    if not attention.keeps_documents_apart(model):
+        assert DEVICE.type != "cpu"
+        pytest.skip("this family takes no mask from positions: here it is padded")
     for most in (None, 100, 1):
         packs = batches_of(made, few, packed=True, batch_size=6, accumulation=2, most=most)
         assert len(packs) == (1 if most is None else 12 if most == 1 else len(packs)) and sum(len(pack.rows) for pack in packs) == 12
@@ -247,7 +251,7 @@ def test_packing_by_mask_as_on_a_gpu_gives_the_same_loss(case: Callable[..., Any
     if not attention.keeps_documents_apart(model):
         pytest.skip("this family takes no mask from positions: on a GPU it is padded")
     objective = made.recipe.task.objective()
-    padded, packed = (batches_of(made, encoded.train[:8], packed=kind, batch_size=8, accumulation=1)[0] for kind in (False, True))
+    padded, packed = (batches_of(made, encoded.train[:8], packed=kind, batch_size=8, accumulation=1)[0].to(DEVICE) for kind in (False, True))
     assert attention.arguments(model, packed) == {}
     torch.testing.assert_close(objective(model, packed).value(), objective(model, padded).value())
 
@@ -259,7 +263,7 @@ def test_attention_dropout_and_soft_caps_work_in_packs(case: Callable[..., Any])
         if hasattr(module, "attention_dropout"):
             module.attention_dropout = 0.5
     model.train()
-    (pack,) = batches_of(made, encoded.train[:4], packed=True, batch_size=4, accumulation=1)
+    pack = batches_of(made, encoded.train[:4], packed=True, batch_size=4, accumulation=1)[0].to(DEVICE)
     objective, found = made.recipe.task.objective(), []
     for _ in range(2):
         torch.manual_seed(5)
@@ -291,15 +295,21 @@ def test_bf16_products_follow_fp32_closely_in_packs(case: Callable[..., Any], fa
     made, encoded, model = case(family, task_of(family), {"name": "lora", "r": 4})
     model = made.recipe.method.apply(model)
     attention.install(model)
-    (pack,) = batches_of(made, encoded.train[:8], packed=True, batch_size=8, accumulation=1)
+    pack = batches_of(made, encoded.train[:8], packed=True, batch_size=8, accumulation=1)[0].to(DEVICE)
     objective = made.recipe.task.objective()
-    expected = float(objective(model, pack).value())
+    loss = objective(model, pack).value()
+    loss.backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    model.zero_grad()
     precision.cast_frozen(model, torch.bfloat16)
-    with precision.autocast("bf16", torch.device("cpu")):
+    with precision.autocast("bf16", DEVICE):
         value = objective(model, pack).value()
     value.backward()
-    assert float(value) == pytest.approx(expected, rel=0.03)
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert float(value) == pytest.approx(float(loss), rel=0.03)
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert expected and all(torch.isfinite(gradient).all() for gradient in found.values())
+    for name, gradient in expected.items():
+        assert F.cosine_similarity(found[name].flatten(), gradient.flatten(), dim=0) > 0.98, name
 
 
 # ------------------------------------------------------------ methods and tasks
@@ -325,9 +335,9 @@ def test_only_declared_tensors_move_all_of_them_and_the_loss_falls(case: Callabl
     layout = made.tokenizer.layout(packed=packed)
     loader = Loader(encoded.train[:8], made.recipe.task, layout=layout, batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)
     held = made.recipe.task.collate(encoded.train[:8], layout)  # in training other tokens of a masked model are hidden in every epoch
-    first = float(made.recipe.task.objective()(model.eval(), held).value().detach())
+    first = float(made.recipe.task.objective()(model.eval(), held.to(DEVICE)).value().detach())
     list(steps(made, model, loader, 25, 5e-3 if method["name"] == "full" else 2e-2 if family in PACKING else 1e-2))
-    last = float(made.recipe.task.objective()(model.eval(), held).value().detach())
+    last = float(made.recipe.task.objective()(model.eval(), held.to(DEVICE)).value().detach())
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     never_used = {name for name in declared if "position" in name and "embed" in name} | {name for name in declared if "token_type" in name or "pooler" in name}
     assert declared - moved <= never_used and moved <= declared
@@ -354,7 +364,7 @@ def steps(made: Any, model: torch.nn.Module, loader: Loader, count: int, rate: f
         optim.optimizer(made.recipe.method.groups(model), made.recipe.train),
         loop.Schedule(rate, count // 20, count, schedule),
         method=made.recipe.method,
-        strategy=CPU,
+        strategy=ONE,
         start=0,
         seed=1,
         dtype="fp32",
@@ -363,7 +373,7 @@ def steps(made: Any, model: torch.nn.Module, loader: Loader, count: int, rate: f
 
 
 def said(made: Any, model: torch.nn.Module, features: Any, **layout: Any) -> torch.Tensor:
-    return outputs(model, made.recipe.task, features, layout=made.tokenizer.layout(**layout), strategy=CPU, batch_size=5).values
+    return outputs(model, made.recipe.task, features, layout=made.tokenizer.layout(**layout), strategy=ONE, batch_size=5).values
 
 
 @pytest.mark.parametrize("family", [*PACKING, *MASKED])
@@ -388,11 +398,11 @@ def test_conversations_learnt_by_heart_are_answered_word_by_word_and_end(case: C
     for _ in steps(made, model, loader, 220, 5e-3, schedule="linear"):
         pass
     values = said(made, model, few)
-    predictions = answered(model, made.recipe.task, rows, made.recipe.task.decode(values, few, rows), made.tokenizer, most=None, strategy=CPU)
+    predictions = answered(model, made.recipe.task, rows, made.recipe.task.decode(values, few, rows), made.tokenizer, most=None, strategy=ONE)
     right = [prediction.value == row.target for prediction, row in zip(predictions, rows, strict=True)]
     assert sum(right) >= 7, [(p.value, r.target) for p, r in zip(predictions, rows, strict=True)]
     assert all(p.measures["stopped"] for p, ok in zip(predictions, right, strict=True) if ok)
-    alone = [answered(model, made.recipe.task, [r], [p], made.tokenizer, most=None, strategy=CPU)[0].value for r, p in zip(rows, predictions, strict=True)]
+    alone = [answered(model, made.recipe.task, [r], [p], made.tokenizer, most=None, strategy=ONE)[0].value for r, p in zip(rows, predictions, strict=True)]
     assert alone == [p.value for p in predictions], "padding at the left changes nothing"
 
 
@@ -404,7 +414,7 @@ def test_a_row_whose_labels_are_few_weighs_as_much_as_its_labels(case: Callable[
     few = [*uneven[:3], *uneven[-3:]]
     for packed in (False, True):
         one = batches_of(made, few, packed=packed, batch_size=6, accumulation=1)
-        many = [made.recipe.task.collate([feature], made.tokenizer.layout(packed=packed)) for feature in few]
+        many = [made.recipe.task.collate([feature], made.tokenizer.layout(packed=packed)).to(DEVICE) for feature in few]
         counts = [made.recipe.task.objective().counts(batch)["likelihood"] for batch in many]
         assert max(counts) >= 2 * min(counts)
         close(gradients(made, model, many), gradients(made, model, one))
@@ -429,11 +439,11 @@ def test_what_is_saved_predicts_the_same_in_a_fresh_process_with_plain_transform
             made.recipe.method.save(model, folder)
             ids = encoded.train[0].input_ids
             with torch.no_grad():
-                logits = model.eval()(input_ids=torch.tensor([ids])).logits[0]
+                logits = model.eval()(input_ids=torch.tensor([ids], device=DEVICE)).logits[0]
             kind = "adapter" if Capability.ADAPTER in made.recipe.method.can else "model"
             head = made.recipe.task.head.auto_class
             expected[str(folder / kind)] = {"head": head, "ids": list(ids), "logits": logits.tolist()}
-            again = made.recipe.method.load(folder, made.recipe.task.head)
+            again = made.recipe.method.load(folder, made.recipe.task.head).to(DEVICE)
             torch.testing.assert_close(said(made, again, encoded.train[:8]), said(made, model, encoded.train[:8]), rtol=1e-5, atol=1e-4)
     (tmp_path / "expected.json").write_text(json.dumps(expected))
     code = """
@@ -463,7 +473,7 @@ def test_an_adapter_made_by_plain_peft_opens_here_and_trains_on(language_model: 
     made, encoded, model = case("llama", task_of("llama"), {"name": "lora", "adapter": str(tmp_path / "theirs")})
     model = made.recipe.method.apply(model)
     with torch.no_grad():
-        torch.testing.assert_close(model.eval()(ids).logits, theirs.eval()(ids).logits)
+        torch.testing.assert_close(model.eval()(ids.to(DEVICE)).logits.cpu(), theirs.eval()(ids).logits)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trainable and all("lora_" in name for name in trainable)
     loader = Loader(encoded.train[:8], made.recipe.task, layout=made.tokenizer.layout(), batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from tiny import FAMILIES
+from tiny import DEVICE, FAMILIES
 from weitiao.core import registry
 from weitiao.core.contracts import Capability
 from weitiao.errors import NoTargets
@@ -61,6 +61,7 @@ THIN = {
     "prefix_tuning": ("roberta",),
 }
 """Method -> the families it is tried on in the quick half; the soak tries it on every family."""
+ONE = Single(DEVICE)
 
 
 def cells(*, refused: bool = False) -> list[Any]:
@@ -73,11 +74,8 @@ def cells(*, refused: bool = False) -> list[Any]:
     return found
 
 
-CPU = Single(torch.device("cpu"))
-
-
 def model_of(prepared: Any) -> torch.nn.Module:
-    return load.weights(prepared.located, prepared.config, prepared.recipe.task.head, seed=1).model
+    return load.weights(prepared.located, prepared.config, prepared.recipe.task.head, seed=1).model.to(DEVICE)
 
 
 def features_of(prepared: Any, count: int = 16) -> list[Any]:
@@ -93,7 +91,7 @@ def applied(prepared: Any, model: torch.nn.Module) -> torch.nn.Module:
 
 
 def said(prepared: Any, model: torch.nn.Module, features: list[Any]) -> torch.Tensor:
-    return outputs(model, prepared.recipe.task, features, layout=prepared.tokenizer.layout(), strategy=CPU, batch_size=8).values
+    return outputs(model, prepared.recipe.task, features, layout=prepared.tokenizer.layout(), strategy=ONE, batch_size=8).values
 
 
 def train(prepared: Any, model: torch.nn.Module, features: list[Any], *, steps: int, rate: float = 1e-2) -> list[float]:
@@ -107,7 +105,7 @@ def train(prepared: Any, model: torch.nn.Module, features: list[Any], *, steps: 
         optimizer,
         loop.Schedule(rate, 0, steps, "constant"),
         method=recipe.method,
-        strategy=CPU,
+        strategy=ONE,
         start=0,
         seed=1,
         dtype="fp32",
@@ -184,7 +182,7 @@ def test_what_is_saved_predicts_the_same_in_a_fresh_process_with_plain_transform
         if Capability.ADDITION not in made.recipe.method.can:
             opens = {"auto_class": "AutoModelForSequenceClassification", "num_labels": logits.shape[1], "delta": delta_of(made.recipe.method), "folder": kind}
             expected[str(folder)] = {"opens": opens, "ids": [f.input_ids for f in features], "logits": logits.tolist()}
-        opened = made.recipe.method.load(folder, made.recipe.task.head)
+        opened = made.recipe.method.load(folder, made.recipe.task.head).to(DEVICE)
         made.tokenizer.suit(opened)
         torch.testing.assert_close(said(made, opened, features), logits, rtol=0, atol=1e-5)
     (tmp_path / "expected.json").write_text(json.dumps(expected))

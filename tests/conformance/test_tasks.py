@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tiny import BAD, FAMILIES, FILLER, GOOD, choices, questions, sentences
+from tiny import BAD, DEVICE, FAMILIES, FILLER, GOOD, choices, questions, sentences
 from weitiao.core.contracts import Batch
 from weitiao.evaluation import score
 from weitiao.evaluation.predict import outputs
@@ -19,7 +19,7 @@ from weitiao.parallel.single import Single
 from weitiao.training import loop, optim
 from weitiao.training.loader import Loader
 
-CPU = Single(torch.device("cpu"))
+ONE = Single(DEVICE)
 TASKS: list[dict[str, Any]] = [
     {"name": "text_classification"},
     {"name": "text_classification", "class_weights": "balanced", "label_smoothing": 0.1},
@@ -102,7 +102,7 @@ def case(prepared: Callable[..., Any], tmp_path: Any) -> Callable[..., Any]:
         file = tmp_path / "task.json"
         file.write_text(json.dumps(rows))
         made = prepared(family, task=task, data={"name": "json", "train": str(file)}, train={"dropout": 0.0, **train}, method="full")
-        model = made.recipe.method.apply(load.weights(made.located, made.config, made.recipe.task.head, seed=1).model)
+        model = made.recipe.method.apply(load.weights(made.located, made.config, made.recipe.task.head, seed=1).model.to(DEVICE))
         return made, model, made.recipe.task.encode(made.data.splits.train, made.tokenizer)
 
     return make
@@ -120,7 +120,7 @@ def gradients(made: Any, model: torch.nn.Module, batches: list[Batch]) -> dict[s
     counts = loop.total_counts(objective, batches)
     model.zero_grad()
     for batch in batches:
-        objective(model, batch).value(counts).backward()
+        objective(model, batch.to(DEVICE)).value(counts).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -153,9 +153,9 @@ def test_splitting_a_step_into_micro_batches_does_not_change_the_gradient(case: 
 @pytest.mark.parametrize("task", TASKS, ids=IDS)
 def test_padding_and_batch_order_change_nothing(case: Callable[..., Any], family: str, task: dict[str, Any]) -> None:
     made, model, features = case(family, task)
-    alone = outputs(model, made.recipe.task, features, layout=made.tokenizer.layout(), strategy=CPU, batch_size=1)
-    together = outputs(model, made.recipe.task, features, layout=made.tokenizer.layout(), strategy=CPU, batch_size=len(features))
-    backwards = outputs(model, made.recipe.task, features[::-1], layout=made.tokenizer.layout(), strategy=CPU, batch_size=7)
+    alone = outputs(model, made.recipe.task, features, layout=made.tokenizer.layout(), strategy=ONE, batch_size=1)
+    together = outputs(model, made.recipe.task, features, layout=made.tokenizer.layout(), strategy=ONE, batch_size=len(features))
+    backwards = outputs(model, made.recipe.task, features[::-1], layout=made.tokenizer.layout(), strategy=ONE, batch_size=7)
     same(together.values, alone.values)
     same(list(backwards.values)[::-1], alone.values)
     assert together.loss == pytest.approx(alone.loss, rel=1e-4)
@@ -207,14 +207,14 @@ def test_eight_rows_can_be_learnt_by_heart(case: Callable[..., Any], family: str
         optimizer,
         loop.Schedule(3e-3, 10, 150, "linear"),
         method=made.recipe.method,
-        strategy=CPU,
+        strategy=ONE,
         start=0,
         seed=1,
         dtype="fp32",
         max_grad_norm=1.0,
     ):
         pass
-    said = outputs(model, made.recipe.task, few, layout=made.tokenizer.layout(), strategy=CPU, batch_size=8)
+    said = outputs(model, made.recipe.task, few, layout=made.tokenizer.layout(), strategy=ONE, batch_size=8)
     for prediction, row in zip(made.recipe.task.decode(said.values, few, rows), rows, strict=True):
         assert prediction.id == row.id
         assert made.recipe.task.closeness(prediction, row) >= (0.7 if isinstance(row.target, float) else 1.0)

@@ -13,23 +13,25 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 
 import tiny_language
 import weitiao
+from tiny import DEVICE
 from tiny_language import ENCODER_DECODERS
 from weitiao.core.contracts import Batch, Capability
 from weitiao.core.recipe import Recipe
 from weitiao.core.rows import Turn
 from weitiao.evaluation import evaluate
 from weitiao.evaluation.predict import answered, outputs
-from weitiao.models import checkpointing, fallback, load
+from weitiao.models import attention, checkpointing, fallback, load
 from weitiao.models.anatomy import anatomy
 from weitiao.parallel.single import Single
 from weitiao.training import loop, optim
 from weitiao.training.loader import Loader
 from weitiao.training.prepare import encode, prepare
 
-CPU = Single(torch.device("cpu"))
+ONE = Single(DEVICE)
 FAMILIES = ("llama", *ENCODER_DECODERS)
 LORA = {"name": "lora", "r": 4}
 METHODS: list[dict[str, Any]] = [{"name": "full"}, {"name": "layers", "last": 1}, LORA]
@@ -61,7 +63,7 @@ def recipe(model_folder: Callable[[str], Path], tmp_path: Path) -> Callable[...,
             "data": {"name": "json", "train": str(path)},
             "task": {"name": "translation", "max_length": 128, "max_new_tokens": 24, "generate_rows": 4, **(task or {})},
             "method": method,
-            "train": {"device": "cpu", "dtype": "fp32", "dropout": 0.0, "batch_size": 8, **train},
+            "train": {"device": str(DEVICE), "dtype": "fp32", "dropout": 0.0, "batch_size": 8, **train},
         }
 
     return make
@@ -73,7 +75,7 @@ def case(recipe: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
 
     def make(family: str, **settings: Any) -> tuple[Any, Any, torch.nn.Module]:
         made, encoded = encode(prepare(Recipe.load(recipe(family, **settings))))
-        return made, encoded, load.weights(made.located, made.config, made.recipe.task.head, seed=1).model
+        return made, encoded, load.weights(made.located, made.config, made.recipe.task.head, seed=1).model.to(DEVICE)
 
     return make
 
@@ -83,7 +85,7 @@ def gradients(made: Any, model: torch.nn.Module, batches: list[Batch]) -> dict[s
     counts = loop.total_counts(objective, batches)
     model.zero_grad()
     for batch in batches:
-        objective(model, batch).value(counts).backward()
+        objective(model, batch.to(DEVICE)).value(counts).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -101,7 +103,7 @@ def steps(made: Any, model: torch.nn.Module, features: Any, count: int, rate: fl
         optim.optimizer(made.recipe.method.groups(model), made.recipe.train),
         loop.Schedule(rate, count // 20, count, schedule),
         method=made.recipe.method,
-        strategy=CPU,
+        strategy=ONE,
         start=0,
         seed=1,
         dtype="fp32",
@@ -111,14 +113,14 @@ def steps(made: Any, model: torch.nn.Module, features: Any, count: int, rate: fl
 
 
 def said(made: Any, model: torch.nn.Module, features: Any) -> torch.Tensor:
-    found = outputs(model, made.recipe.task, features, layout=made.tokenizer.layout(), strategy=CPU, batch_size=5).values
+    found = outputs(model, made.recipe.task, features, layout=made.tokenizer.layout(), strategy=ONE, batch_size=5).values
     assert isinstance(found, torch.Tensor)
     return found
 
 
 def translated(made: Any, model: torch.nn.Module, rows: Any, features: Any) -> list[Any]:
     predictions = made.recipe.task.decode(said(made, model, features), features, rows)
-    return answered(model, made.recipe.task, rows, predictions, made.tokenizer, most=None, strategy=CPU)
+    return answered(model, made.recipe.task, rows, predictions, made.tokenizer, most=None, strategy=ONE)
 
 
 # ------------------------------------------------------------ loss and gradient
@@ -127,7 +129,7 @@ def translated(made: Any, model: torch.nn.Module, rows: Any, features: Any) -> l
 @pytest.mark.parametrize("family", ENCODER_DECODERS)
 def test_the_loss_is_that_which_the_model_itself_gives_for_the_same_labels(case: Callable[..., Any], family: str) -> None:
     made, encoded, model = case(family)
-    batch = made.recipe.task.collate(encoded.train[:6], made.tokenizer.layout())
+    batch = made.recipe.task.collate(encoded.train[:6], made.tokenizer.layout()).to(DEVICE)
     own = model.eval()(input_ids=batch.inputs["input_ids"], attention_mask=batch.inputs["attention_mask"], labels=batch.targets)
     loss = made.recipe.task.objective()(model, batch)
     assert float(loss.value().detach()) == pytest.approx(float(own.loss.detach()), rel=1e-5)
@@ -135,7 +137,7 @@ def test_the_loss_is_that_which_the_model_itself_gives_for_the_same_labels(case:
     asked = batch.targets != -100
     assert torch.equal(shifted[asked], batch.inputs["decoder_input_ids"][asked]), "the model's own rule shifts targets in the same way"
     nll = F.cross_entropy(own.logits.flatten(0, 1), batch.targets.flatten(), reduction="none", ignore_index=-100).view(batch.targets.shape).sum(1)
-    torch.testing.assert_close(said(made, model, encoded.train[:6])[:, 0].float(), nll.detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(said(made, model, encoded.train[:6])[:, 0].float(), nll.detach().cpu(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", [METHODS[0], LORA], ids=["full", "lora"])
@@ -227,12 +229,12 @@ def test_texts_and_beams_are_those_of_transformers_itself(case: Callable[..., An
     prompts = made.recipe.task.prompts(made.data.splits.train[:6], made.tokenizer)
     for beams in (1, 4):
         how = made.recipe.task.revised(num_beams=beams, max_new_tokens=12).generation
-        found = fallback.generated(model.eval(), prompts, made.tokenizer, how, device=CPU.device, ended=lambda ids: ids[-1] in made.tokenizer.ends)
+        found = fallback.generated(model.eval(), prompts, made.tokenizer, how, device=DEVICE, ended=lambda ids: ids[-1] in made.tokenizer.ends)
         for prompt, ids in zip(prompts, found, strict=True):
             with torch.inference_mode():
                 own = model.generate(
-                    input_ids=torch.tensor([prompt]),
-                    attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+                    input_ids=torch.tensor([prompt], device=DEVICE),
+                    attention_mask=torch.ones(1, len(prompt), dtype=torch.long, device=DEVICE),
                     num_beams=beams,
                     do_sample=False,
                     max_new_tokens=12 + forced,  # an end that is forced stands behind what the model says
@@ -308,12 +310,12 @@ def test_what_is_saved_says_the_same_in_a_fresh_process_with_plain_transformers_
             steps(made, model, encoded.train[:8], 3, 1e-2)
             folder = tmp_path / f"{family}-{number}"
             made.recipe.method.save(model, folder)
-            batch = made.recipe.task.collate(encoded.train[:1], made.tokenizer.layout())
+            batch = made.recipe.task.collate(encoded.train[:1], made.tokenizer.layout()).to(DEVICE)
             with torch.no_grad():
                 logits = model.eval()(**batch.inputs).logits[0]
             kind = "adapter" if Capability.ADAPTER in made.recipe.method.can else "model"
             expected[str(folder / kind)] = {"inputs": {name: tensor.tolist() for name, tensor in batch.inputs.items()}, "logits": logits.tolist()}
-            again = made.recipe.method.load(folder, made.recipe.task.head)
+            again = made.recipe.method.load(folder, made.recipe.task.head).to(DEVICE)
             torch.testing.assert_close(said(made, again, encoded.train[:8]), said(made, model, encoded.train[:8]), rtol=1e-5, atol=1e-4)
     (tmp_path / "expected.json").write_text(json.dumps(expected))
     code = """
@@ -337,3 +339,110 @@ def test_an_encoder_is_refused_with_what_to_choose_instead(recipe: Callable[...,
 
     with pytest.raises(WrongHead, match="is an encoder, which sees both sides of a text"):
         prepare(Recipe.load(recipe("bert")))
+
+
+# ------------------------------------------------------------ worked answers and code
+
+SOLVERS = ("gpt2", "llama", "gemma3")
+SOLVED: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+    "math_reasoning": (
+        {"votes": 3},
+        [{"question": f"{n} and {n + 1}?", "answer": f"{n}+{n + 1} = <<{n}+{n + 1}={2 * n + 1}>>{2 * n + 1}\n#### {2 * n + 1}"} for n in range(60)],
+    ),
+    "code_generation": (
+        {"samples": 3, "k": [1, 2], "stop": ["\n\n"]},
+        [{"prompt": f"def f{n}(x):\n", "completion": f"    return x + {n}\n", "test": f"assert f{n}(1) == {n + 1}"} for n in range(60)],
+    ),
+}
+"""Task -> settings, and rows that can be learnt."""
+FAILURES = ("wrong_answer", "exception", "syntax_error", "timeout", "memory")
+
+
+@pytest.fixture
+def solving(model_folder: Callable[[str], Path], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Return a function (task, family, train settings...) -> recipe."""
+
+    def make(task: str, family: str, **train: Any) -> dict[str, Any]:
+        settings, rows = SOLVED[task]
+        path = tmp_path / f"{task}.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)))
+        return {
+            "model": str(model_folder(family)),
+            "data": {"name": "json", "train": str(path)},
+            "task": {"name": task, "max_length": 192, "max_new_tokens": 8, "generate_rows": 3, "temperature": 0.7, **settings},
+            "method": "full",
+            "train": {"device": "cpu", "dtype": "fp32", "dropout": 0.0, "batch_size": 8, **train},
+        }
+
+    return make
+
+
+@pytest.mark.parametrize("family", SOLVERS)
+@pytest.mark.parametrize("task", SOLVED)
+def test_solutions_have_one_gradient_packed_bucketed_and_split_and_can_be_learnt(solving: Callable[..., dict[str, Any]], task: str, family: str) -> None:
+    made, encoded = encode(prepare(Recipe.load(solving(task, family, weight_decay=0.0))))
+    model = load.weights(made.located, made.config, made.recipe.task.head, seed=1).model
+    few = encoded.train[:8]
+    whole = batches_of(made, few, batch_size=8, accumulation=1, bucketing=False)
+    expected = gradients(made, model, whole)
+    ways = [batches_of(made, few, batch_size=2, accumulation=4)]
+    assert attention.install(model)
+    layout = made.tokenizer.layout(packed=True, most_tokens=512)
+    ways.append(Loader(few, made.recipe.task, layout=layout, batch_size=8, gradient_accumulation=1, seed=3, bucketing=False).step(0))
+    for way in ways:
+        for name, gradient in gradients(made, model, way).items():
+            scale = max(1.0, float(expected[name].abs().max()))
+            torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-5 * scale, msg=lambda text, name=name: f"{name}: {text}")
+    losses = steps(made, model, few, 12, 5e-3)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("task", "family"),
+    [
+        ("math_reasoning", "llama"),
+        ("code_generation", "llama"),
+        *(pytest.param(task, family, marks=pytest.mark.soak) for task in SOLVED for family in ("gpt2", "gemma3")),
+    ],
+)
+def test_a_run_draws_several_solutions_of_each_row_and_its_artifact_draws_them_again(
+    solving: Callable[..., dict[str, Any]], tmp_path: Path, task: str, family: str
+) -> None:
+    report = weitiao.train(solving(task, family, steps=2, learning_rate=5e-3), out=tmp_path / "run")
+    asked = ("exact_match", "no_number") if task == "math_reasoning" else ("pass@1", "pass@2", *FAILURES)
+    for name in ("loss", "perplexity", *asked, "stop_rate", "answer_length"):
+        assert report["metrics"][name]["after"]["n"] == (report["rows"]["proof"] if name in ("loss", "perplexity") else 3), name
+    if task == "code_generation":
+        ends = [report["metrics"][name]["after"]["value"] for name in ("pass@1", *FAILURES)]
+        assert sum(ends) == pytest.approx(1), "every completion ends in one way"
+        assert any("were run on this machine" in note for note in report["notes"])
+    again = evaluate.evaluate(report["artifact"], None)
+    for name in ("loss", *asked):
+        assert again["metrics"][name]["value"] == pytest.approx(report["metrics"][name]["after"]["value"], rel=1e-4, abs=1e-6), name
+    found = weitiao.load(report["artifact"]).predict(["2 and 3?" if task == "math_reasoning" else "def f(x):"])[0]
+    assert isinstance(found.value, str) and "passed" not in found.measures
+
+
+def test_a_recipe_without_training_rows_measures_the_model_as_it_is(solving: Callable[..., dict[str, Any]], tmp_path: Path, cli: Any) -> None:
+    asked = solving("code_generation", "llama", steps=1)
+    before = weitiao.train(asked, out=tmp_path / "run", overrides=[f"data.test={asked['data']['train']}"])
+    path = tmp_path / "untuned.yaml"
+    path.write_text(yaml.safe_dump({**asked, "data": {"name": "json", "test": asked["data"]["train"]}}))
+    found = weitiao.evaluate(path)
+    assert found["n"] == 60 and found["rows"] == "test: 60 rows as given"
+    for name in ("loss", "pass@1", *FAILURES):
+        expected = before["metrics"][name]["before"]
+        assert found["metrics"][name]["n"] == expected["n"] and found["metrics"][name]["value"] == pytest.approx(expected["value"], rel=1e-4, abs=1e-6), name
+    told = cli("evaluate", path, "data.test_rows=5", "task.generate_rows=1", "--device", "cpu")
+    assert told.code == 0 and "pass@1" in told.out and "measured on test: 60 rows as given, 5 of them drawn" in told.out
+    for arguments, code, words in (
+        ((path, "data.test=null"), 2, "data.test: missing"),
+        ((path, "rows.csv"), 2, "'rows.csv' is not an override"),
+        ((path, "task=text_classification"), 2, "text_classification puts a head on the model that is new before training"),
+        ((tmp_path / "run", "a.csv", "b.csv"), 2, "expected one FILE, got a.csv, b.csv"),
+        ((path, "--entities", tmp_path / "run"), 2, "--entities goes with an artifact"),
+    ):
+        refused = cli("evaluate", *arguments)
+        assert refused.code == code and words in refused.err, refused.err
+    refused = cli("train", path)
+    assert refused.code == 2 and "`weitiao evaluate RECIPE` measures the model as it is" in refused.err

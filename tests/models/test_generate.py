@@ -231,6 +231,13 @@ def test_an_end_token_ends_a_text_and_is_not_part_of_it(tiny: Callable[[str], Ti
     assert one.answers(prompts)[0].stopped
 
 
+def test_blanks_around_a_text_are_kept_where_they_belong_to_it(tiny: Callable[[str], Tiny]) -> None:
+    one = tiny("llama")
+    said = one.answers(temperature=2.0, keeps_blanks=True)
+    assert any(answer.text != answer.text.strip() for answer in said)
+    assert [answer.text.strip() for answer in said] == [answer.text for answer in one.answers(temperature=2.0)]
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_a_stop_string_ends_a_text_and_is_not_part_of_it(tiny: Callable[[str], Tiny], own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     one = tiny("llama")

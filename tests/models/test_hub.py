@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hub_server import Hub, serving
-from tiny import sentences, write_csv
+from tiny import DEVICE, sentences, write_csv
 
 pytest.importorskip("datasets", reason="data sets of the hub are read with the package datasets: pip install 'weitiao[hub]'")
 
@@ -53,7 +53,7 @@ def write(folder: Path, name: str, *, model: str = "owner/tiny", dataset: str = 
         "data": {"name": "hub", "dataset": dataset, "train": "train", "test": "test"},
         "task": {"name": "text_classification", "max_length": 16},
         "method": {"name": "full"},
-        "train": {"steps": 3, "batch_size": 8, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu"},
+        "train": {"steps": 3, "batch_size": 8, "learning_rate": 3e-3, "dtype": "fp32", "device": str(DEVICE)},
         "evaluate": {"best": False},
     }
     path = folder / f"{name}.yaml"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import tiny_language
 import weitiao
+from tiny import DEVICE
 from weitiao.core.contracts import Head
 from weitiao.core.recipe import NewModel
 from weitiao.models import new
@@ -137,7 +138,7 @@ def test_a_new_model_learns_and_opens_in_plain_transformers(tmp_path: Path, monk
         data={"name": "text", "train": "a.txt", "rows": "line"},
         task={"name": "language_modeling", "max_length": 64},
         method="full",
-        train={"steps": 40, "batch_size": 16, "learning_rate": 5e-3, "device": "cpu", "dtype": "fp32"},
+        train={"steps": 40, "batch_size": 16, "learning_rate": 5e-3, "device": str(DEVICE), "dtype": "fp32"},
     )
     perplexity = report["metrics"]["perplexity"]
     assert perplexity["after"]["value"] < 0.7 * perplexity["before"]["value"]

@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 
 import tiny_language
-from weitiao.core.contracts import IGNORED
+from weitiao.core.calls import calls_in
+from weitiao.core.contracts import IGNORED, Prediction
 from weitiao.core.rows import Record, Row, Turn
 from weitiao.errors import BadRow, MissingColumn, TooLong
+from weitiao.evaluation import score
 from weitiao.inspect.rows import rows_of
 from weitiao.models import dialogue
 from weitiao.models.locate import Located
 from weitiao.models.tokens import Tokenizer
 from weitiao.sources.csv import Csv
 from weitiao.sources.json import Json
+from weitiao.sources.squad import Squad
 from weitiao.tasks.chat import Chat
 
 
@@ -135,6 +138,171 @@ def test_without_answers_everything_said_is_the_question(values: dict[str, Any],
     assert said(row) == turns and row.target is None
 
 
+# ------------------------------------------------------------ functions
+
+SUM = {"name": "sum", "description": "adds", "parameters": {}}
+CALL = {"name": "sum", "arguments": {"x": [2, 2]}}
+
+
+def called(*, first: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "2+2?"}, first, {"role": "tool", "content": "4"}, {"role": "assistant", "content": "four"}], **more}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        called(
+            first={
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"type": "function", "function": {"name": "sum", "arguments": '{"x": [2, 2]}'}}],
+            },
+            more={"tools": [{"type": "function", "function": SUM}]},
+        ),
+        called(first={"role": "assistant", "function_call": CALL}, more={"functions": [SUM]}),
+        called(first={"role": "assistant", "content": "", "tool_calls": json.dumps([CALL])}, more={"tools": json.dumps([SUM])}),
+        {
+            "conversations": [
+                {"from": "human", "value": "2+2?"},
+                {"from": "function_call", "value": json.dumps(CALL)},
+                {"from": "observation", "value": "4"},
+                {"from": "gpt", "value": "four"},
+            ],
+            "tools": json.dumps([SUM]),
+        },
+    ],
+    ids=["openai", "openai of old", "json in text", "sharegpt"],
+)
+def test_functions_and_calls_of_every_format_become_the_same_turns(values: dict[str, Any]) -> None:
+    row = read(values)
+    system, user, call, result, last = row.turns
+    assert json.loads(system.tools) == [SUM] and system.content == "" and json.loads(call.calls) == [CALL] and call.content == ""
+    assert (user.content, result, last.content) == ("2+2?", Turn("tool", "4"), "four") and row.target == "four"
+    asked = read(values, answer="call")
+    assert asked.target == json.dumps(CALL) and asked.asked == row.turns[:2] and asked.turns == row.turns
+
+
+def test_what_is_said_before_a_call_and_calls_side_by_side_are_one_answer() -> None:
+    calls = [{"from": "function_call", "value": json.dumps({"name": name, "arguments": {}})} for name in "ab"]
+    talk = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "Let me see."}, *calls, {"from": "observation", "value": "1"}]
+    (_, turn) = read({"conversations": talk}).turns
+    assert turn.content == "Let me see." and [call["name"] for call in json.loads(turn.calls)] == ["a", "b"]
+
+
+def test_functions_in_words_of_their_own_stay_words_and_none_are_none() -> None:
+    talk = {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}
+    assert read({**talk, "tools": "search(query)"}).turns[0] == Turn("system", "S\n\nTools: search(query)")
+    assert read({**talk, "tools": "[]"}).turns[0] == Turn("system", "S")
+    task = read({"messages": talk["messages"][1:], "tools": [SUM]}, system="T").turns[0]
+    assert task.content == "T" and json.loads(task.tools) == [SUM]
+
+
+def test_a_call_without_a_name_or_arguments_is_refused() -> None:
+    for broken in ([{"function": {"name": "f"}}], ["f"], [{"name": "f", "arguments": "{x"}]):
+        with pytest.raises(BadRow, match=r"a\.json:7: messages\[2\]: expected calls with a name and arguments"):
+            read({"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": broken}]})
+
+
+def test_rows_with_functions_say_so_of_their_predictions() -> None:
+    import torch
+
+    with_tools, without = read(called(first={"role": "assistant", "function_call": CALL}, more={"tools": [SUM]})), read(messages("user", "assistant"))
+    found = Chat().decode(torch.zeros(0, 2), [], [with_tools, without])
+    assert [dict(prediction.measures) for prediction in found] == [{"functions": 1.0}, {}]
+
+
+# ------------------------------------------------------------ knowledge
+
+KDCONV = {
+    "name": "Ulm",
+    "messages": [
+        {"message": "Know Ulm?"},
+        {"message": "A city.", "attrs": [{"name": "Ulm", "attrname": "kind", "attrvalue": "city"}]},
+        {"message": "Its river?", "attrs": [{"name": "Ulm", "attrname": "founded", "attrvalue": "854"}]},
+        {
+            "message": "The Danube.",
+            "attrs": [{"name": "Ulm", "attrname": "river", "attrvalue": value} for value in ("Danube", "Iller")],
+        },
+        {"message": "Thanks."},
+        {"message": "Bye."},
+    ],
+}
+
+
+def test_knowledge_is_told_with_the_question_that_it_answers() -> None:
+    row = read(KDCONV, knowledge_prompt="Known:\n{knowledge}")
+    assert said(row) == [
+        ("user", "Known:\nUlm | kind | city\n\nKnow Ulm?"),
+        ("assistant", "A city."),
+        ("user", "Known:\nUlm | river | Danube\nUlm | river | Iller\n\nIts river?"),
+        ("assistant", "The Danube."),
+        ("user", "Thanks."),
+        ("assistant", "Bye."),
+    ]
+    assert row.target == "Bye." and read(KDCONV, answer="knowledge").target == "The Danube."
+
+
+def test_knowledge_stands_in_the_system_prompt_or_nowhere_as_asked() -> None:
+    whole = read(KDCONV, knowledge="dialogue", system="S")
+    assert said(whole)[0] == ("system", "Knowledge:\nUlm | kind | city\nUlm | river | Danube\nUlm | river | Iller") and len(whole.turns) == 7
+    closed = read(KDCONV, knowledge="none", answer="knowledge")
+    assert [turn.content for turn in closed.turns] == [message["message"] for message in KDCONV["messages"]] and closed.target == "The Danube."
+    assert [turn.content for turn in closed.asked] == ["Know Ulm?", "A city.", "Its river?"]
+
+
+def test_knowledge_of_a_message_or_a_conversation_may_be_texts_or_triples() -> None:
+    talk = {"messages": [{"role": "user", "content": "?", "knowledge": [["a", "b", "c"], "d"]}, {"role": "assistant", "content": "!", "knowledge": "e"}]}
+    assert said(read({**talk, "knowledge": "of\nall"})) == [("system", "Knowledge:\nof all"), ("user", "Knowledge:\na | b | c\nd\ne\n\n?"), ("assistant", "!")]
+    assert said(read({"messages": talk["messages"][:1]}, labelled=False)) == [("user", "Knowledge:\na | b | c\nd\n\n?")]
+    with pytest.raises(BadRow, match=r"messages\[1\]: knowledge: expected texts or triples of texts, got 3"):
+        read({"messages": [{"role": "user", "content": "?", "knowledge": [3]}]})
+    odd = {"messages": [{"role": "user", "content": "?", "knowledge": [3]}, {"role": "assistant", "content": "!"}], "knowledge": {"x": 1}}
+    assert said(read(odd, knowledge="none")) == [("user", "?"), ("assistant", "!")]
+
+
+# ------------------------------------------------------------ questions about a text
+
+
+@pytest.mark.parametrize(
+    ("values", "target"),
+    [
+        ({"answers": {"text": ["Ulm", "Ulm", "in Ulm"], "answer_start": [0, 0, 0]}}, ("Ulm", "in Ulm")),
+        ({"answers": [{"text": "Ulm", "answer_start": 3}]}, ("Ulm",)),
+        ({"answers": ["Ulm", "in Ulm"]}, ("Ulm", "in Ulm")),
+        ({"answer": "Ulm"}, ("Ulm",)),
+        ({"answers": {"text": [], "answer_start": []}}, ("no answer",)),
+        ({"is_impossible": True}, ("no answer",)),
+    ],
+)
+def test_a_question_about_a_text_is_answered_in_words_and_any_reference_is_right(values: dict[str, Any], target: tuple[str, ...]) -> None:
+    row = read({"question": "Where?", "context": "In Ulm.", **values})
+    assert said(row) == [("user", "In Ulm.\n\nWhere?"), ("assistant", target[0])] and row.target == target
+    asked = read({"question": "Where?", "context": "In Ulm."}, labelled=False, question_prompt="{question} ({context})")
+    assert said(asked) == [("user", "Where? (In Ulm.)")]
+    code = read({"question": "What is {context}?", "context": "{question}"}, labelled=False)
+    assert said(code) == [("user", "{question}\n\nWhat is {context}?")], "what is said is no place for more"
+
+
+def test_answers_to_questions_are_scored_by_the_definitions_of_squad_and_other_answers_are_not() -> None:
+    questions = [{"question": "Where?", "context": "x", "answers": answers} for answers in (["the old town"], ["Ulm", "Bonn"])]
+    rows = [read(values) for values in (*questions, messages("user", "assistant"))]
+    task = Chat().fitted(rows)
+    scores = {metric.name: metric for metric in task.metrics()}
+    predictions = [Prediction("a", "Old town!"), Prediction("b", "in Bonn"), Prediction("c", "x")]
+    targets = [row.target for row in rows]
+    found = {name: score.score(scores[name], predictions, targets) for name in ("exact_match", "f1", "rougeL")}
+    assert found["exact_match"] is not None and (found["exact_match"]["value"], found["exact_match"]["n"]) == (0.5, 2)
+    assert found["f1"] is not None and found["f1"]["value"] == pytest.approx((1 + 2 / 3) / 2) and found["rougeL"] is not None and found["rougeL"]["n"] == 3
+    assert task.units == "words" and scores["f1"].needs_answer
+    assert Chat().fitted([read({"question": "哪里？", "context": "x", "answer": "北京"})]).units == "characters"
+
+
+@pytest.mark.parametrize("settings", [{"knowledge_prompt": "known"}, {"question_prompt": "{question}"}, {"question_prompt": "{context}{question}{question}"}])
+def test_prompts_without_their_places_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Chat(**settings)
+
+
 # ------------------------------------------------------------ what is refused
 
 
@@ -174,6 +342,7 @@ def test_what_is_no_conversation_is_refused_with_place_turn_and_reason(values: d
     ("values", "words"),
     [
         ({"message": []}, "no conversation is found in the columns message. Did you mean 'messages'?"),
+        ({"question": "x", "context": "y", "anwers": []}, "there is no column 'answers' beside question and context. Did you mean 'anwers'?"),
         ({"text": "x", "label": "y"}, "no conversation is found in the columns text, label."),
         ({"instruction": "x", "ouput": "y"}, "there is no key 'output' beside instruction. Did you mean 'ouput'?"),
     ],
@@ -255,6 +424,7 @@ REAL = {
     "toolcall_glaive/glaive_toolcall_zh_demo.json": (60, []),
     "sharegpt_multiturn/sharegpt_zh.jsonl": (199, [":59: conversations[3]: the message is empty"]),
     "gsm8k/train.jsonl": (1800, []),
+    "kdconv_travel/train.json": (60, []),
 }
 
 
@@ -268,5 +438,39 @@ def test_real_conversations_are_read_to_the_last_turn(shared_data: Path, name: s
     raw = json.loads(path.read_text()) if path.suffix == ".json" else [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
     bad_lines = {int(sentence.split(":")[1]) for sentence in bad}
     kept = [record for line, record in enumerate(raw, 1) if line not in bad_lines]
-    answers = sum(sum(m["from"] in ("gpt", "function_call") for m in record["conversations"]) if "conversations" in record else 1 for record in kept)
+    answers = sum(_answers(record) for record in kept)
     assert sum(turn.role == "assistant" for row in rows for turn in row.turns) == answers
+
+
+def _answers(record: dict[str, Any]) -> int:
+    if "messages" in record:  # two who take turns
+        return len(record["messages"]) // 2
+    return sum(m["from"] in ("gpt", "function_call") for m in record["conversations"]) if "conversations" in record else 1
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(("language", "conversations", "calls"), [("en", 80, 112), ("zh", 32, 47)])
+def test_every_call_of_glaive_is_read_and_the_last_one_is_what_is_compared(shared_data: Path, language: str, conversations: int, calls: int) -> None:
+    file = shared_data / "toolcall_glaive" / f"glaive_toolcall_{language}_demo.json"
+    rows, _ = rows_of(Chat(answer="call"), Json(train=str(file)), "train", labelled=True)
+    assert sum(bool(turn.calls) for row in rows for turn in row.turns) == calls
+    assert sum(bool(calls_in(row.target)) for row in rows) == conversations
+    assert all(row.turns[0].tools for row in rows if calls_in(row.target)), "whoever calls functions was told of them"
+
+
+@pytest.mark.field
+def test_every_answer_of_kdconv_with_knowledge_is_told_it(shared_data: Path) -> None:
+    file = shared_data / "kdconv_travel" / "train.json"
+    raw = json.loads(file.read_text())
+    rows, _ = rows_of(Chat(answer="knowledge", knowledge_prompt="<{knowledge}>"), Json(train=str(file)), "train", labelled=True)
+    answered = sum(bool(message.get("attrs")) for dialogue in raw for message in dialogue["messages"][1::2])
+    assert sum(turn.role == "user" and turn.content.startswith("<") for row in rows for turn in row.turns) == answered
+    assert all(row.asked[-1].content.startswith("<") for row in rows if any(message.get("attrs") for message in raw[rows.index(row)]["messages"][1::2]))
+
+
+@pytest.mark.field
+def test_every_question_of_squad_is_read_with_its_references(shared_data: Path) -> None:
+    rows, _ = rows_of(Chat(), Squad(train=str(shared_data / "squad_v1" / "train-v1.1.json")), "train", labelled=True)
+    assert len(rows) == 2881 and all(row.target and row.turns[-1].content == row.target[0] for row in rows)
+    none, _ = rows_of(Chat(), Squad(train=str(shared_data / "squad_v2" / "train-v2.0.json")), "train", labelled=True)
+    assert sum(row.target == ("no answer",) for row in none) == 540

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import weitiao
-from tiny import BAD, FAMILIES, FILLER, GOOD
+from tiny import BAD, DEVICE, FAMILIES, FILLER, GOOD
 from weitiao.core.contracts import Traits
 from weitiao.core.recipe import Recipe
 from weitiao.core.rows import Record
@@ -221,7 +221,7 @@ def trained(tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.Mon
             data={"name": "json", "train": str(file), "test_share": 0.3},
             task={"name": "embedding", "max_length": 32, **task},
             method=method,
-            train={"epochs": 8, "batch_size": 8, "gradient_accumulation": 4, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu", **(train or {})},
+            train={"epochs": 8, "batch_size": 8, "gradient_accumulation": 4, "learning_rate": 3e-3, "dtype": "fp32", "device": str(DEVICE), **(train or {})},
             evaluate={"patience": None},
             out="run",
             again=True,

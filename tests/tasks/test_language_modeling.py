@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import tiny_language
 import weitiao
+from tiny import DEVICE
 from weitiao.core.contracts import IGNORED, Features
 from weitiao.core.recipe import Recipe
 from weitiao.core.rows import Record, Row
@@ -212,7 +213,7 @@ def test_perplexity_is_what_plain_transformers_gives(tmp_path: Path, monkeypatch
         data={"name": "text", "train": "a.txt", "rows": "line"},
         task={"name": "language_modeling", "max_length": 32, "overlap": overlap},
         method="full",
-        train={"steps": 2, "device": "cpu", "dtype": "fp32"},
+        train={"steps": 2, "device": str(DEVICE), "dtype": "fp32"},
     )
     artifact = Path(report["artifact"])
     model = transformers.AutoModelForCausalLM.from_pretrained(artifact / "model").eval()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 import tiny_language
 import weitiao
-from tiny import FAMILIES, choices
+from tiny import DEVICE, FAMILIES, choices
 from weitiao.core.contracts import Features, Layout
 from weitiao.core.rows import Record, Row
 from weitiao.errors import BadRow, MissingColumn, TooLong, WrongHead
@@ -281,7 +281,7 @@ def recipe(model: Path, folder: Path, records: list[dict[str, Any]] | None = Non
         "data": {"name": "json", "train": str(folder / "choices.json"), "id": "id", "test_share": 0.3},
         "task": {"name": "multiple_choice", "max_length": 32, **sections.pop("task", {})},
         "method": "full",
-        "train": {"steps": 4, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu"},
+        "train": {"steps": 4, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": str(DEVICE)},
         **sections,
     }
 
@@ -314,7 +314,7 @@ def test_every_method_trains_a_likelihood_and_before_is_the_model_as_it_came(lla
 def test_kept_states_of_frozen_layers_change_nothing(tiny_bert: Path, tmp_path: Path) -> None:
     losses = []
     for cached in (True, False):
-        train = {"steps": 6, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu", "cache_features": cached}
+        train = {"steps": 6, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": str(DEVICE), "cache_features": cached}
         weitiao.train(recipe(tiny_bert, tmp_path, method={"name": "layers", "last": 1}, train=train), out=tmp_path / str(cached))
         events = [json.loads(line) for line in (tmp_path / str(cached) / "log.jsonl").read_text().splitlines()]
         losses.append([event["loss"] for event in events if event["event"] == "step"])
@@ -323,7 +323,7 @@ def test_kept_states_of_frozen_layers_change_nothing(tiny_bert: Path, tmp_path: 
 
 
 def test_a_run_learns_to_choose_and_shows_it(tiny_bert: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
-    train = {"steps": 150, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu"}
+    train = {"steps": 150, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": str(DEVICE)}
     records = [record for record in choices(500) if "warm" in record["question"]]
     report = weitiao.train(recipe(tiny_bert, tmp_path, records, train=train, evaluate={"every": 50}), out=tmp_path / "run")
     assert report["metrics"]["accuracy"]["after"]["value"] > 0.8

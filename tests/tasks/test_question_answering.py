@@ -12,7 +12,7 @@ import torch
 import transformers
 
 import weitiao
-from tiny import FAMILIES, questions
+from tiny import DEVICE, FAMILIES, questions
 from weitiao.core.contracts import Features, Prediction
 from weitiao.core.rows import Record, Row
 from weitiao.errors import BadRow, EmptySplit, MissingColumn
@@ -339,7 +339,7 @@ def recipe(model: Path, data: Path, **sections: Any) -> dict[str, Any]:
         "data": {"name": "json", "train": str(data), "id": "id", "test_share": 0.3},
         "task": {"name": "question_answering", "max_length": 32, "doc_stride": 6, **sections.pop("task", {})},
         "method": "full",
-        "train": {"steps": 4, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu"},
+        "train": {"steps": 4, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": str(DEVICE)},
         **sections,
     }
 
@@ -370,7 +370,7 @@ def test_every_method_trains_and_its_artifact_says_the_same(tiny: Callable[[str]
 
 def test_a_run_learns_to_answer_and_to_be_silent_and_shows_it(tiny_bert: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
     (tmp_path / "qa.json").write_text(json.dumps(questions(400, answerable=0.6, longest=24)))
-    train = {"steps": 240, "batch_size": 32, "learning_rate": 5e-3, "dtype": "fp32", "device": "cpu"}
+    train = {"steps": 240, "batch_size": 32, "learning_rate": 5e-3, "dtype": "fp32", "device": str(DEVICE)}
     report = weitiao.train(recipe(tiny_bert, tmp_path / "qa.json", train=train, evaluate={"every": 80}), out=tmp_path / "run")
     assert report["metrics"]["exact_match"]["after"]["value"] > 0.8 and report["verdict"]["level"] == "better"
     sizes = {name: report["metrics"][name]["after"]["n"] for name in ("exact_match", "has_answer_f1", "no_answer_exact_match")}

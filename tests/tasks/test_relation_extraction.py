@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 import tiny_language
 import weitiao
-from tiny import BAD, FILLER, GOOD
+from tiny import BAD, DEVICE, FILLER, GOOD
 from weitiao.core.contracts import Prediction
 from weitiao.core.rows import Record, Row
 from weitiao.errors import BadRow, BadValue, MissingColumn, TooLong, UnknownSetting
@@ -317,7 +317,7 @@ def report(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         data={"name": "json", "train": str(root / "rows.json")},
         task={"name": "relation_extraction", "max_length": 24, "markers": ["90", "91", "92", "93"]},
         method="full",
-        train={"steps": 6, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": "cpu"},
+        train={"steps": 6, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": str(DEVICE)},
         out=root / "run",
     )
 

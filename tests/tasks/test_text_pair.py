@@ -12,7 +12,7 @@ import transformers
 
 import tiny_language
 import weitiao
-from tiny import BAD, FILLER, GOOD
+from tiny import BAD, DEVICE, FILLER, GOOD
 from weitiao.core.contracts import Features, Frame
 from weitiao.core.rows import Record, Row
 from weitiao.errors import BadRow, BadValue, MissingColumn
@@ -20,7 +20,7 @@ from weitiao.models.tokens import Tokenizer
 from weitiao.sources.json import Json
 from weitiao.tasks.text_pair import USUAL, TextPair
 
-CPU = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": "cpu"}
+CPU = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": str(DEVICE)}
 
 
 def read(values: dict[str, Any], *, text: Any = None, **task: Any) -> Row:

@@ -12,6 +12,7 @@ import tiny_language
 from weitiao.core.contracts import IGNORED, Prediction
 from weitiao.core.recipe import Recipe
 from weitiao.core.rows import Record, Row
+from weitiao.core.snippets import snippet
 from weitiao.errors import BadRow, BadValue, MissingColumn, RecipeError
 from weitiao.models import dialogue
 from weitiao.models.locate import Located
@@ -132,6 +133,18 @@ def test_columns_that_are_not_there_are_named(values: dict[str, Any], data: dict
 def test_settings_that_cannot_be_are_refused(task: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         Recipe.load({"model": "x", "data": {"name": "json", "train": "a"}, "task": {"name": "translation", **task}})
+
+
+def test_an_answer_ends_where_the_recipe_says(tokens: Tokenizer) -> None:
+    asked = {"model": "x", "data": {"name": "json", "train": "a"}}
+    for name in ("translation", "chat"):
+        task = Recipe.load({**asked, "task": {"name": name, "stop": ["\n", "。"]}}).task.settled(tokens)
+        assert task.generation is not None and task.generation.stop == ("\n", "。")
+        opens = {"auto_class": "AutoModelForCausalLM", "takes": task.takes, "folder": "model"}
+        for wrong in ([""], "x"):
+            with pytest.raises(RecipeError, match="task.stop"):
+                Recipe.load({**asked, "task": {"name": name, "stop": wrong}})
+        assert 'stop_strings=["\\n", "。"], tokenizer=tokenizer' in "\n".join(snippet(opens, task.settings()))
 
 
 # ------------------------------------------------------------ models that continue text

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import weitiao
-from tiny import BAD, FILLER, GOOD
+from tiny import BAD, DEVICE, FILLER, GOOD
 from weitiao.core.events import Stepped
 from weitiao.core.recipe import Recipe
 from weitiao.errors import Conflict
@@ -24,7 +24,7 @@ from weitiao.training.loader import Loader
 from weitiao.training.plan import facts, make_plan
 from weitiao.training.prepare import encode, prepare
 
-CPU = Single(torch.device("cpu"))
+ONE = Single(DEVICE)
 
 
 class PowerCut(BaseException):
@@ -46,7 +46,7 @@ def pairs(tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.Monke
         "data": {"name": "json", "train": str(tmp_path / "pairs.jsonl")},
         "task": {"name": "embedding", "max_length": 32},
         "method": {"name": "full"},
-        "train": {"epochs": 1, "batch_size": 4, "gradient_accumulation": 3, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu"},
+        "train": {"epochs": 1, "batch_size": 4, "gradient_accumulation": 3, "learning_rate": 3e-3, "dtype": "fp32", "device": str(DEVICE)},
     }
 
 
@@ -56,7 +56,7 @@ def step(pairs: dict[str, Any]) -> Callable[..., Any]:
 
     def make(batch_size: int, accumulation: int, *, seed: int = 1, **sections: Any) -> Any:
         made = prepare(Recipe.load({**pairs, **sections}))
-        model = made.recipe.method.apply(load.weights(made.located, made.config, made.recipe.task.head, seed=seed).model)
+        model = made.recipe.method.apply(load.weights(made.located, made.config, made.recipe.task.head, seed=seed).model.to(DEVICE))
         dropout.install(model)
         features = made.recipe.task.encode(made.data.splits.train, made.tokenizer)
         loader = Loader(
@@ -83,22 +83,22 @@ def test_with_dropout_the_gradient_is_that_of_one_graph_over_the_same_masks(step
     if checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     torch.manual_seed(5)
-    loss = coupled.backward(model, objective, batches, strategy=CPU, dtype="fp32")
+    loss = coupled.backward(model, objective, batches, strategy=ONE, dtype="fp32")
     found = taken(model)
     model.zero_grad()
     torch.manual_seed(5)
     states = []
     for batch, seed in zip(batches, torch.randint(0, 2**62, (len(batches),)).tolist(), strict=True):
         torch.manual_seed(seed)
-        states.append(objective.states(model, batch))
-    expected = objective.joint(torch.cat(states), torch.cat([batch.targets for batch in batches])).value()
+        states.append(objective.states(model, batch.to(DEVICE)))
+    expected = objective.joint(torch.cat(states), torch.cat([batch.targets for batch in batches]).to(DEVICE)).value()
     expected.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     for name, gradient in taken(model).items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-6)
     model.zero_grad()
     torch.manual_seed(6)
-    assert coupled.backward(model, objective, batches, strategy=CPU, dtype="fp32") != loss, "other masks, another loss"
+    assert coupled.backward(model, objective, batches, strategy=ONE, dtype="fp32") != loss, "other masks, another loss"
 
 
 def test_a_step_of_one_micro_batch_computes_nothing_twice(step: Callable[..., Any]) -> None:
@@ -106,7 +106,7 @@ def test_a_step_of_one_micro_batch_computes_nothing_twice(step: Callable[..., An
         objective, model, batches = step(size, number)
         called: list[bool] = []
         model.register_forward_pre_hook(lambda *_, called=called: called.append(torch.is_grad_enabled()))
-        coupled.backward(model, objective, batches, strategy=CPU, dtype="fp32")
+        coupled.backward(model, objective, batches, strategy=ONE, dtype="fp32")
         assert len(called) == forwards and called.count(True) == number, "each micro-batch has one graph"
 
 
@@ -127,7 +127,7 @@ def test_a_step_holds_the_graph_of_one_micro_batch_at_a_time(step: Callable[...,
                 held -= self.bytes
 
         with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
-            coupled.backward(model, objective, batches, strategy=CPU, dtype="fp32")
+            coupled.backward(model, objective, batches, strategy=ONE, dtype="fp32")
         return most
 
     assert most_kept(4, 12) < 0.3 * most_kept(48, 1)
@@ -201,7 +201,7 @@ def test_in_bf16_every_weight_gets_about_the_gradient_of_one_batch(step: Callabl
     found = []
     for size, number in ((12, 1), (4, 3)):
         objective, model, batches = step(size, number, train={"dropout": 0.0})
-        coupled.backward(model, objective, batches, strategy=CPU, dtype="bf16")
+        coupled.backward(model, objective, batches, strategy=ONE, dtype="bf16")
         assert taken(model).keys() == dict(model.named_parameters()).keys()
         found.append(torch.cat([gradient.flatten() for gradient in taken(model).values()]))
     assert torch.nn.functional.cosine_similarity(*found, dim=0) > 0.98

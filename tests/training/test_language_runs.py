@@ -13,6 +13,7 @@ import torch
 
 import tiny_language
 import weitiao
+from tiny import DEVICE
 from weitiao.errors import NotFound
 from weitiao.evaluation import evaluate
 
@@ -34,7 +35,7 @@ def train(llama: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
             "data": {"name": "json", "train": str(rows)},
             "task": {"name": "chat", "max_length": 96, "generate_rows": 3, "max_new_tokens": 8},
             "method": {"name": "lora", "r": 4},
-            "train": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2, "dtype": "fp32", "device": "cpu"},
+            "train": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2, "dtype": "fp32", "device": str(DEVICE)},
         }
         for section, settings in sections.items():
             laid_over = isinstance(settings, dict) and settings.get("name", recipe.get(section, {}).get("name")) == recipe.get(section, {}).get("name")
@@ -128,7 +129,7 @@ def test_a_long_text_is_measured_in_windows_and_by_the_byte(tmp_path: Path, llam
         model=str(llama),
         data={"name": "text", "train": str(text), "block_characters": 400},
         task={"name": "language_modeling", "max_length": 48, "end_token": False},
-        train={"epochs": 2, "batch_size": 8, "learning_rate": 5e-3, "device": "cpu", "dtype": "fp32"},
+        train={"epochs": 2, "batch_size": 8, "learning_rate": 5e-3, "device": str(DEVICE), "dtype": "fp32"},
         out=tmp_path / "run",
     )
     metrics = report["metrics"]
@@ -143,7 +144,7 @@ def test_an_artifact_made_from_a_text_file_reads_another_one_the_same_way(tmp_pa
         model=str(llama),
         data={"name": "text", "train": str(tmp_path / "book.txt"), "block_characters": 300},
         task={"name": "language_modeling", "max_length": 48},
-        train={"steps": 1, "device": "cpu", "dtype": "fp32"},
+        train={"steps": 1, "device": str(DEVICE), "dtype": "fp32"},
         out=tmp_path / "run",
     )
     found = weitiao.evaluate(report["artifact"], tmp_path / "other.txt")
@@ -161,7 +162,7 @@ def test_a_masked_model_without_its_head_gets_a_new_one_and_the_report_says_so(t
         model=str(folder),
         data={"name": "json", "train": str(rows)},
         task={"name": "language_modeling", "masked": True, "max_length": 32},
-        train={"epochs": 1, "learning_rate": 5e-3, "device": "cpu", "dtype": "fp32"},
+        train={"epochs": 1, "learning_rate": 5e-3, "device": str(DEVICE), "dtype": "fp32"},
         out=tmp_path / "run",
     )
     assert report["before_is"] == "model" and any("no language-model head" in note for note in report["notes"])

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import tiny_language
 import weitiao
+from tiny import DEVICE
 from weitiao.core import environment
 from weitiao.core.contracts import IGNORED, Features, Layout
 from weitiao.methods.layers import Layers
@@ -32,7 +33,7 @@ def train(recipe_dict: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
 
     def run(name: str, *, method: dict[str, Any] | str = "full", **settings: Any) -> dict[str, Any]:
-        given = {"epochs": 2, "batch_size": 8, "learning_rate": 5e-3, "dtype": "fp32", "device": "cpu", "weight_decay": 0.1, **settings}
+        given = {"epochs": 2, "batch_size": 8, "learning_rate": 5e-3, "dtype": "fp32", "device": str(DEVICE), "weight_decay": 0.1, **settings}
         return weitiao.train({**recipe_dict, "method": method, "train": given, "evaluate": {"every": 3}}, out=tmp_path / name)
 
     return run
@@ -51,6 +52,8 @@ def assert_same(first: dict[str, Any], second: dict[str, Any], tolerance: float 
     one, other = weights(first), weights(second)
     assert one.keys() == other.keys()
     for name, tensor in one.items():
+        if name.endswith("key.bias") and DEVICE.type != "cpu":
+            continue  # its gradient is zero but for rounding, which AdamW makes steps of
         torch.testing.assert_close(tensor, other[name], rtol=tolerance, atol=tolerance, msg=name)
 
 
@@ -144,7 +147,7 @@ def test_a_decoder_keeps_the_states_of_packed_rows(tmp_path: Path, monkeypatch: 
             "data": {"name": "json", "train": str(rows)},
             "task": {"name": "chat", "max_length": 96, "generate_rows": 0},
             "method": {"name": "layers", "last": 1},
-            "train": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": "cpu", "cache_features": kept},
+            "train": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "dtype": "fp32", "device": str(DEVICE), "cache_features": kept},
         }
         found.append(weitiao.train(recipe, out=tmp_path / name / "run"))
     assert found[0]["plan"]["packing"] and found[0]["plan"]["cached_layers"] > 0 and not found[0]["plan"]["share_prefix"]
@@ -231,10 +234,10 @@ def test_a_chat_with_one_system_prompt_learns_the_same_with_and_without_sharing(
             "data": {"name": "json", "train": str(rows)},
             "task": {"name": "chat", "max_length": 160, "generate_rows": 0},
             "method": {"name": "lora", "r": 4},
-            "train": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2, "dtype": "fp32", "device": "cpu", "share_prefix": shares},
+            "train": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-2, "dtype": "fp32", "device": str(DEVICE), "share_prefix": shares},
         }
         found.append(weitiao.train(recipe, out=tmp_path / str(shares)))
-        assert found[-1]["plan"]["share_prefix"] is shares
+        assert found[-1]["plan"]["share_prefix"] is (shares and DEVICE.type == "cpu")
     assert losses(found[0]) == pytest.approx(losses(found[1]), rel=1e-4)
     assert found[0]["metrics"]["loss"]["after"]["value"] == pytest.approx(found[1]["metrics"]["loss"]["after"]["value"], rel=1e-4)
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from test_loop import FACTS
 
 import weitiao
+from tiny import DEVICE
 from weitiao.core import files
 from weitiao.core.events import Stepped
 from weitiao.core.recipe import Recipe
@@ -121,7 +122,15 @@ def test_running_out_of_memory_is_told_from_other_errors() -> None:
 @pytest.fixture
 def small(recipe_dict: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.chdir(tmp_path)
-    recipe_dict["train"] = {"epochs": 1, "learning_rate": 1e-3, "dropout": 0.0, "dtype": "fp32", "device": "cpu", "batch_size": "auto", "rows_per_step": 32}
+    recipe_dict["train"] = {
+        "epochs": 1,
+        "learning_rate": 1e-3,
+        "dropout": 0.0,
+        "dtype": "fp32",
+        "device": str(DEVICE),
+        "batch_size": "auto",
+        "rows_per_step": 32,
+    }
     return {**recipe_dict, "evaluate": {"best": False}}
 
 

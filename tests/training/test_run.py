@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 import tiny_language
 import weitiao
-from tiny import sentences, write_csv
+from tiny import DEVICE, sentences, write_csv
 from weitiao.core.events import Saved, Stepped
 from weitiao.errors import Interrupted, Occupied, ResumeMismatch
 from weitiao.parallel.single import Single
@@ -142,7 +142,7 @@ def test_a_language_model_killed_at_any_step_goes_on_to_the_same_bits(small: dic
         "task": case["task"],
         "method": case["method"],
         "evaluate": {"every": 3, "patience": None},
-        "train": {"epochs": 1, "batch_size": 12, "device": "cpu", "dtype": "fp32", "save_every": 2, "packing": case["packing"], **dropout},
+        "train": {"epochs": 1, "batch_size": 12, "device": str(DEVICE), "dtype": "fp32", "save_every": 2, "packing": case["packing"], **dropout},
     }
     whole = weitiao.train(small, out="whole")
     file = "adapter/adapter_model.safetensors" if case["method"]["name"] == "lora" else "model/model.safetensors"

@@ -15,7 +15,7 @@ import torch
 
 import tiny_language
 import weitiao
-from tiny import BAD, FAMILIES, FILLER, GOOD
+from tiny import BAD, DEVICE, FAMILIES, FILLER, GOOD
 from weitiao.core.recipe import Recipe
 from weitiao.errors import BadValue, WrongHead
 from weitiao.evaluation.predict import outputs
@@ -25,7 +25,7 @@ from weitiao.training import loop, optim
 from weitiao.training.loader import Loader
 from weitiao.training.prepare import prepare
 
-CPU = Single(torch.device("cpu"))
+ONE = Single(DEVICE)
 METHODS: list[dict[str, Any]] = [{"name": "full"}, {"name": "layers", "last": 1}, {"name": "lora", "r": 4}]
 
 
@@ -70,7 +70,7 @@ def recipe(model: Path, file: Path, **sections: Any) -> dict[str, Any]:
         "model": str(model),
         "data": {"name": "json", "train": str(file)},
         "task": {"name": "token_classification", "max_length": 64, **sections.pop("task", {})},
-        "train": {"steps": 3, "batch_size": 8, "learning_rate": 3e-3, "dtype": "fp32", "device": "cpu", "dropout": 0.0},
+        "train": {"steps": 3, "batch_size": 8, "learning_rate": 3e-3, "dtype": "fp32", "device": str(DEVICE), "dropout": 0.0},
         **sections,
     }
 
@@ -81,23 +81,23 @@ def test_what_is_saved_says_the_same_in_a_fresh_process_with_plain_transformers(
         for number, method in enumerate(METHODS):
             made = prepare(Recipe.load(recipe(folder_of(family), file, method=method)))
             task, own = made.recipe.task, made.recipe.method
-            model = own.apply(load.weights(made.located, made.config, task.head, seed=1).model)
+            model = own.apply(load.weights(made.located, made.config, task.head, seed=1).model.to(DEVICE))
             features, layout = task.encode(made.data.splits.train[:16], made.tokenizer), made.tokenizer.layout()
             fresh = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
             loader = Loader(features, task, layout=layout, batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)
             optimizer = optim.optimizer(own.groups(model), made.recipe.train)
             schedule = loop.Schedule(1e-2, 0, 4, "constant")
-            kept: dict[str, Any] = {"method": own, "strategy": CPU, "start": 0, "seed": 1, "dtype": "fp32", "max_grad_norm": 1.0}
+            kept: dict[str, Any] = {"method": own, "strategy": ONE, "start": 0, "seed": 1, "dtype": "fp32", "max_grad_norm": 1.0}
             losses = [float(done.loss) for done in loop.steps(model, task.objective(), loader, optimizer, schedule, **kept)]
             assert losses[-1] < losses[0], (family, method)
             heads = [name for name in fresh if any(word in name for word in ("classifier", "score")) and "lora" not in name]
             assert heads and all(not torch.equal(fresh[name], dict(model.named_parameters())[name]) for name in heads), (family, method)
             folder = tmp_path / f"{family}-{number}"
             own.save(model, folder)
-            said = outputs(model, task, features, layout=layout, strategy=CPU, batch_size=8).values
-            opened = own.load(folder, task.head)
+            said = outputs(model, task, features, layout=layout, strategy=ONE, batch_size=8).values
+            opened = own.load(folder, task.head).to(DEVICE)
             made.tokenizer.suit(opened)
-            torch.testing.assert_close(list(outputs(opened, task, features, layout=layout, strategy=CPU, batch_size=8).values), list(said), rtol=0, atol=1e-5)
+            torch.testing.assert_close(list(outputs(opened, task, features, layout=layout, strategy=ONE, batch_size=8).values), list(said), rtol=0, atol=1e-5)
             kind = "adapter" if (folder / "adapter").is_dir() else "model"
             expected[str(folder / kind)] = {
                 "ids": [list(f.input_ids) for f in features],
@@ -134,7 +134,7 @@ def trained(folder_of: Callable[[str], Path], file: Path, tmp_path_factory: pyte
     root = tmp_path_factory.mktemp("run")
     odd = {"tokens": ["the", "good", "film", "was", "cold"], "tags": ["O", "I-FINE", "O", "B-ODD", "B-POOR"]}
     (root / "test.json").write_text(json.dumps([*sentences(460)[400:], odd]))
-    settings = recipe(folder_of("gemma3"), file, train={"steps": 150, "batch_size": 16, "learning_rate": 5e-3, "dtype": "fp32", "device": "cpu"})
+    settings = recipe(folder_of("gemma3"), file, train={"steps": 150, "batch_size": 16, "learning_rate": 5e-3, "dtype": "fp32", "device": str(DEVICE)})
     settings["data"]["test"] = str(root / "test.json")
     return weitiao.train(**settings, out=root / "run")
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+import contextlib
+from collections.abc import Iterator, Sequence
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
-from weitiao.core.contracts import Answer, Batch, Features, Generation, Layout, Objective, Outputs, Prediction, Task
+from weitiao.answers.likely import Likely
+from weitiao.core.contracts import Answer, Batch, Features, Generation, Layout, Prediction
 from weitiao.core.rows import Row
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.nn import Module
+from weitiao.errors import BadRow, ModelError
 
 
-class Generating(Task):
+class Generating(Likely):
     """Learn answers token by token, measure how probable the reference answers are, and generate some."""
 
     max_new_tokens: PositiveInt = 256
@@ -24,11 +22,17 @@ class Generating(Task):
     """0 takes the most probable token each time; above, tokens are drawn."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Tokens are drawn from the smallest set that has this probability (arXiv:1904.09751)."""
+    stop: tuple[str, ...] = ()
+    """Strings at which an answer ends besides its end token, such as a line break; they are no part of it."""
     generate_rows: NonNegativeInt = 32
     """Proof rows for which an answer is generated, before and after, at most: the scores of generated texts rest on these."""
 
-    packs: ClassVar[bool] = True
-    reads_out: ClassVar[bool] = True
+    @field_validator("stop")
+    @classmethod
+    def _stops_say_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in value:
+            raise ValueError("an empty string stands everywhere, so every answer would be empty")
+        return value
 
     # ------------------------------------------------------------ batches
 
@@ -44,30 +48,12 @@ class Generating(Task):
             return [target >= 0 for target in item.target]
         return [False, *(target >= 0 for target in item.target[:-1])]
 
-    # ------------------------------------------------------------ objective and predictions
-
-    def objective(self) -> Objective:
-        """Return the likelihood of the learnt tokens."""
-        from weitiao.objectives.likelihood import Likelihood
-
-        return Likelihood()
-
-    def predict(self, model: Module, batch: Batch) -> Outputs:
-        """Return the negative log-likelihood of each row's learnt tokens and their number, (n, 2)."""
-        from weitiao.models.measure import measured
-
-        return measured(model, batch)
-
-    def decode(self, values: Tensor, features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
-        """Return one prediction per row with the measures of its pieces added up; the answer itself is generated apart."""
-        from weitiao.models.measure import per_row
-
-        return [Prediction(row.id, None, measures=measures) for row, measures in zip(rows, per_row(values, features, rows), strict=True)]
+    # ------------------------------------------------------------ answers
 
     @property
     def generation(self) -> Generation:
         """How answers are generated."""
-        return Generation(self.max_new_tokens, self.temperature, self.top_p)
+        return Generation(self.max_new_tokens, self.temperature, self.top_p, self.stop)
 
     @property
     def generated_rows(self) -> int:
@@ -79,6 +65,11 @@ class Generating(Task):
         measures = {**prediction.measures, "answer_tokens": float(answer.tokens), "stopped": float(answer.stopped)}
         return Prediction(prediction.id, answer.text, prediction.scores, measures)
 
-    def closeness(self, prediction: Prediction, row: Row) -> float:
-        """Return the mean log-likelihood of the reference answers: 0 would be certainty."""
-        return -prediction.measures.get("nll", 0.0) / max(prediction.measures.get("tokens", 0.0), 1.0)
+
+@contextlib.contextmanager
+def naming(row: Row) -> Iterator[None]:
+    """Raise BadRow, naming the row's place, where its template fails."""
+    try:
+        yield
+    except ModelError as error:
+        raise BadRow(f"{row.place}: {error.message}", hint=error.hint) from None

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from weitiao.answers.generating import Generating
+from weitiao.answers.generating import Generating, naming
 from weitiao.core.contracts import IGNORED, Features, Generation, Head, Source, Tokens
 from weitiao.core.registry import did_you_mean
 from weitiao.core.rows import Record, Row, Turn
 from weitiao.core.textfile import shown
-from weitiao.errors import BadRow, BadValue, MissingColumn, ModelError
+from weitiao.errors import BadRow, BadValue, MissingColumn
 from weitiao.labels.reading import MEND
+
+if TYPE_CHECKING:
+    from weitiao.models.dialogue import Encoded
 
 PLACE = "{text}"
 """What stands in a prompt for the text."""
@@ -43,6 +46,10 @@ class TextToText(Generating):
     """Proof rows for which an answer is generated, before and after, at most: the scores of generated texts rest on these."""
 
     takes: ClassVar[str] = "prompts"
+    keeps_blanks: ClassVar[bool] = False
+    """Whether blanks around text and answer belong to them, as they do in code."""
+    shortens: ClassVar[bool] = True
+    """Whether a text that is too long is cut at its end; else its row is left out."""
     usual: ClassVar[tuple[tuple[str, str], ...]] = (("source", "target"), ("input", "output"))
     """What the columns of text and answer are usually called, in the order in which they are looked for."""
 
@@ -69,8 +76,8 @@ class TextToText(Generating):
         """Return text and answers. Raises MissingColumn, or BadRow naming file, line and field."""
         values = self.fields(record)
         column, answer = self._columns(values, record, data, labelled=labelled)
-        text = _text(values[column], f"{record.place}: {column}")
-        if not text:
+        text = self._text(values[column], f"{record.place}: {column}")
+        if not text.strip():
             raise BadRow(f"{record.place}: {column}: the text is empty.", hint=MEND)
         return Row(record.id, text, self._answers(values, answer, record) if labelled else None, record.place)
 
@@ -104,11 +111,19 @@ class TextToText(Generating):
         for column in columns:
             value = values[column]
             parts = value if isinstance(value, list) else [value]
-            found += [_text(part, f"{record.place}: {column}") for part in parts if part is not None]
-        found = [answer for answer in found if answer]
+            found += [self._text(part, f"{record.place}: {column}") for part in parts if part is not None]
+        found = [answer for answer in found if answer.strip()]
         if not found:
             raise BadRow(f"{record.place}: {', '.join(columns)}: the answer is empty.", hint=MEND)
         return found[0] if len(found) == 1 else tuple(found)
+
+    def _text(self, value: Any, where: str) -> str:
+        """Return a text; the sentences of a list are put together. Raises BadRow."""
+        if isinstance(value, list) and all(isinstance(part, str) for part in value):
+            return " ".join(part.strip() for part in value).strip()
+        if not isinstance(value, str):
+            raise BadRow(f"{where}: {'the text is missing' if value is None else f'expected text, got {shown(value)}'}.", hint=MEND)
+        return value if self.keeps_blanks else value.strip()
 
     # ------------------------------------------------------------ model and features
 
@@ -130,23 +145,30 @@ class TextToText(Generating):
         return [feature for feature in make(labelled, tokens) if feature is not None]
 
     def _in_one_line(self, rows: Sequence[tuple[Row, str]], tokens: Tokens) -> list[Features | None]:
-        from weitiao.models import dialogue
-
-        def encoded(text: str, answer: str) -> dialogue.Encoded:
-            return dialogue.encode([self._asked(text), Turn("assistant", answer)], tokens)
-
         found: list[Features | None] = []
         for row, answer in rows:
-            with _naming(row):
-                whole, cut = encoded(row.text, answer), 0
+            with naming(row):
+                whole, cut = self.line(row.text, answer, tokens), 0
                 if len(whole) > self.max_length:
-                    short = _shortened(row.text, lambda text, answer=answer: len(encoded(text, answer)), self.max_length, tokens)  # type: ignore[misc]
+                    short = self._shortened(row.text, lambda text, answer=answer: len(self.line(text, answer, tokens)), self.max_length, tokens)  # type: ignore[misc]
                     if short is None:
                         found.append(None)
                         continue
-                    whole, cut = encoded(short[0], answer), short[1]
+                    whole, cut = self.line(short[0], answer, tokens), short[1]
                 found.append(Features(row.id, whole.ids, whole.targets, cut))
         return found
+
+    def line(self, text: str, answer: str, tokens: Tokens) -> Encoded:
+        """Return the tokens of a text in its prompt and of its answer, which is learnt, for a model that continues text."""
+        from weitiao.models import dialogue
+
+        return dialogue.encode([self._asked(text), Turn("assistant", answer)], tokens)
+
+    def opening(self, text: str, tokens: Tokens) -> list[int]:
+        """Return the tokens that the answer to a text follows, for a model that continues text."""
+        from weitiao.models import dialogue
+
+        return dialogue.prompt([self._asked(text)], tokens)
 
     def _for_decoder(self, rows: Sequence[tuple[Row, str]], tokens: Tokens) -> list[Features | None]:
         found: list[Features | None] = []
@@ -167,9 +189,26 @@ class TextToText(Generating):
             if len(ids) <= most:
                 found.append((ids, 0))
                 continue
-            short = _shortened(text, lambda part: len(tokens.encode([self._said(part)], whole)[0][0]), most, tokens)
+            short = self._shortened(text, lambda part: len(tokens.encode([self._said(part)], whole)[0][0]), most, tokens)
             found.append(None if short is None else (tokens.encode([self._said(short[0])], whole)[0][0], short[1]))
         return found
+
+    def _shortened(self, text: str, length: Callable[[str], int], most: int, tokens: Tokens) -> tuple[str, int] | None:
+        """Return as much of the beginning of a text that is too long as fits, and how many of its tokens were cut; None where not one fits.
+
+        length: tokens of the whole row with such a text.
+        """
+        if not self.shortens:
+            return None
+        part, over = text, length(text) - most
+        ids = tokens.plain([text])[0]
+        kept = len(ids)
+        while over > 0:
+            kept -= over
+            if kept < 1 or not (part := tokens.decode(ids[:kept]).rstrip("\ufffd").strip()):
+                return None
+            over = length(part) - most
+        return part, len(ids) - kept
 
     def _said(self, text: str) -> str:
         return (self.prompt or self.instruction()).replace(PLACE, text)
@@ -182,54 +221,23 @@ class TextToText(Generating):
     @property
     def generation(self) -> Generation:
         """How answers are generated."""
-        return Generation(self.max_new_tokens, self.temperature, self.top_p, num_beams=self.num_beams)
+        return dataclasses.replace(super().generation, num_beams=self.num_beams, keeps_blanks=self.keeps_blanks)
 
     def prompts(self, rows: Sequence[Row], tokens: Tokens) -> list[list[int]]:
         """Return the ids that an answer follows, or those that the encoder reads; a text too long for max_length or the model is cut at its end."""
-        from weitiao.models import dialogue
-
         most = self.max_length
         if tokens.decoder_start is not None:
             return [ids[0] if ids else [] for ids in self._read_by_encoder([row.text for row in rows], most, tokens)]
         if tokens.longest is not None:
             most = min(most, max(tokens.longest - self.max_new_tokens, tokens.longest // 2))
-
-        def encoded(text: str) -> list[int]:
-            return dialogue.prompt([self._asked(text)], tokens)
-
         found = []
         for row in rows:
-            with _naming(row):
-                ids = encoded(row.text)
-                if len(ids) > most and (short := _shortened(row.text, lambda text: len(encoded(text)), most, tokens)) is not None:
-                    ids = encoded(short[0])
+            with naming(row):
+                ids = self.opening(row.text, tokens)
+                if len(ids) > most and (short := self._shortened(row.text, lambda text: len(self.opening(text, tokens)), most, tokens)) is not None:
+                    ids = self.opening(short[0], tokens)
                 found.append(ids[-most:])
         return found
-
-
-@contextlib.contextmanager
-def _naming(row: Row) -> Iterator[None]:
-    """Raise BadRow, naming the row's place, where its template fails."""
-    try:
-        yield
-    except ModelError as error:
-        raise BadRow(f"{row.place}: {error.message}", hint=error.hint) from None
-
-
-def _shortened(text: str, length: Callable[[str], int], most: int, tokens: Tokens) -> tuple[str, int] | None:
-    """Return as much of the beginning of a text that is too long as fits, and how many of its tokens were cut; None where not one fits.
-
-    length: tokens of the whole row with such a text.
-    """
-    part, over = text, length(text) - most
-    ids = tokens.plain([text])[0]
-    kept = len(ids)
-    while over > 0:
-        kept -= over
-        if kept < 1 or not (part := tokens.decode(ids[:kept]).rstrip("\ufffd").strip()):
-            return None
-        over = length(part) - most
-    return part, len(ids) - kept
 
 
 def _numbered(values: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
@@ -239,12 +247,3 @@ def _numbered(values: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
         return found
     numbers = (f"{columns[0]}{n}" for n in range(1, len(values) + 1))
     return [name for name in numbers if name in values]
-
-
-def _text(value: Any, where: str) -> str:
-    """Return a text; the sentences of a list are put together. Raises BadRow."""
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return " ".join(part.strip() for part in value).strip()
-    if not isinstance(value, str):
-        raise BadRow(f"{where}: {'the text is missing' if value is None else f'expected text, got {shown(value)}'}.", hint=MEND)
-    return value.strip()

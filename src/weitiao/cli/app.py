@@ -61,16 +61,22 @@ def train(
 
 @app.command()
 def evaluate(
-    artifact: ArtifactFolder,
-    file: Annotated[Optional[Path], typer.Argument(metavar="[FILE]", help="Labelled rows. Default: the proof rows of the recipe.")] = None,
+    artifact: Annotated[
+        Path,
+        typer.Argument(metavar="ARTIFACT", help="A sealed folder, or the run folder that holds it; or a recipe (.yaml), whose model is measured as it is."),
+    ],
+    rest: Annotated[
+        Optional[list[str]],
+        typer.Argument(metavar="[FILE]", help="Labelled rows. Default: the proof rows of the recipe. Behind a recipe: settings laid over it, KEY=VALUE."),
+    ] = None,
     entities: Entities = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Score an artifact, with intervals."""
+    """Score an artifact, or the untuned model of a recipe, with intervals."""
     from weitiao.cli.evaluate import evaluate as command
 
-    raise typer.Exit(command(artifact, file, device, as_json, entities))
+    raise typer.Exit(command(artifact, rest or [], device, as_json, entities))
 
 
 @app.command()

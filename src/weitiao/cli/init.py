@@ -27,10 +27,13 @@ ENCODER = (
     "a small encoder that knows English, and most of the text is not: better name one of its language here",
 )
 MODELS = {
-    "chat": (
-        "smollm2-135m",
-        "a small English chat model",
-        "a small chat model that knows little but English, and most of the text is not: gemma3-270m knows more languages",
+    **dict.fromkeys(
+        ("chat", "math_reasoning", "code_generation"),
+        (
+            "smollm2-135m",
+            "a small English chat model",
+            "a small chat model that knows little but English, and most of the text is not: gemma3-270m knows more languages",
+        ),
     ),
     "language_modeling": (
         "smollm2-135m",

@@ -37,6 +37,8 @@ def predict(artifact: Path, file: str, out: Path | None, device: str, as_json: b
         data = predictor.relations.artifact.recipe.data
     rows = _stdin_rows(reader, data) if file == "-" else _file_rows(reader, data, file)
     size = _AT_ONCE if predictor.task.generation is None else _ANSWERED_AT_ONCE
+    if file == "-" and sys.stdin.isatty():
+        size = 1  # a person waits for the answer to each line
     lines = (prediction.as_dict() for part in batched(rows, size) for prediction in predictor.rows(part))
     if out is not None:
         found = list(lines)

@@ -283,6 +283,8 @@ def _absolute_paths(raw: dict[str, Any], folder: Path, *, source: Any = None) ->
     task = raw.get("task")
     if isinstance(task, dict) and isinstance(task.get("template"), str) and task["template"].endswith((".jinja", ".jinja2", ".j2")):
         task["template"] = os.path.normpath(folder / Path(task["template"]).expanduser())
+    if isinstance(task, dict) and isinstance(task.get("classifier"), str):
+        task["classifier"] = os.path.normpath(folder / Path(task["classifier"]).expanduser())
     method = raw.get("method")
     if isinstance(method, dict) and isinstance(method.get("adapter"), str) and (folder / method["adapter"]).expanduser().is_dir():
         method["adapter"] = os.path.normpath(folder / Path(method["adapter"]).expanduser())

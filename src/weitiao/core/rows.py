@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,16 @@ class Turn:
     role: str
     """system, user, assistant or tool."""
     content: str
+    tools: str = ""
+    """Of a system turn: the functions that the assistant may call, as a JSON list of definitions."""
+    calls: str = ""
+    """Of an assistant turn: the functions that it calls, as a JSON list of name and arguments."""
+
+    @property
+    def text(self) -> str:
+        """What a person reads of it: what is said, then the definitions or the calls, one to a line."""
+        lines = [json.dumps(each, ensure_ascii=False) for functions in (self.tools, self.calls) if functions for each in json.loads(functions)]
+        return "\n".join([self.content, *lines] if self.content else lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,14 @@ class Row:
     parts: tuple[str, ...] = ()
     """The pieces of the input, for tasks whose input is more than one text: the two texts of a pair, the words of a sentence, a
     question and its options. `text` is what a person reads of them."""
+
+    @property
+    def asked(self) -> tuple[Turn, ...]:
+        """The turns before the answer that is the target: all where there is none. The answer is the last one that says the target, else the last turn."""
+        if self.target is None:
+            return self.turns
+        said = (n for n in range(len(self.turns) - 1, -1, -1) if self.turns[n].role == "assistant" and self.turns[n].text == self.target)
+        return self.turns[: next(said, len(self.turns) - 1)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ def snippet(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
         "AutoModelForMaskedLM": _fills,
         "AutoModel": _embeds,
     }
-    of_tasks = {"question_answering": _finds, "multiple_choice": _chooses, "token_classification": _tags}
+    of_tasks = {"question_answering": _finds, "multiple_choice": _chooses, "token_classification": _tags, "code_generation": _completes}
     return of_tasks.get(task["name"], ways.get(opens["auto_class"], _opened))(opens, task)
 
 
@@ -172,8 +172,28 @@ def _answers(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
         *_opened(opens, task),
         f"turns = {json.dumps([*told, asked], ensure_ascii=False)}",
         'inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)',
-        *_generated(opens, int(task.get("max_new_tokens", 256)), int(task.get("num_beams", 1))),
+        *_generated(opens, int(task.get("max_new_tokens", 256)), int(task.get("num_beams", 1)), task.get("stop", ())),
         'print(tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
+    ]
+
+
+def _completes(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    if opens["auto_class"] != "AutoModelForCausalLM":
+        return _rewrites(opens, task)
+    asked = ['inputs = tokenizer(code, return_tensors="pt")']
+    if task["template"] != "plain":
+        before, after = json.dumps(task["prompt"], ensure_ascii=False).split("{text}")
+        whole = f'{before}" + code' + (f' + "{after}' if len(after) > 1 else "")
+        asked = [
+            f'turns = [{{"role": "user", "content": {whole}}}, {{"role": "assistant", "content": "```python\\n" + code}}]',
+            'inputs = tokenizer.apply_chat_template(turns, continue_final_message=True, return_tensors="pt", return_dict=True)',
+        ]
+    return [
+        *_opened(opens, task),
+        'code = \'def add(a, b):\\n    """Return the sum of two numbers."""\'',
+        *asked,
+        *_generated(opens, int(task["max_new_tokens"]), int(task["num_beams"]), task["stop"]),
+        'print(code + tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))  # the string at which it ends is shown too',
     ]
 
 
@@ -181,13 +201,16 @@ def _rewrites(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     return [
         *_opened(opens, task),
         f'inputs = tokenizer({json.dumps(_prompted(task), ensure_ascii=False)}, return_tensors="pt")',
-        *_generated(opens, int(task["max_new_tokens"]), int(task["num_beams"])),
+        *_generated(opens, int(task["max_new_tokens"]), int(task["num_beams"]), task["stop"]),
         "print(tokenizer.decode(ids[0], skip_special_tokens=True))",
     ]
 
 
 def _prompted(task: Mapping[str, Any]) -> str:
-    return str(task["prompt"]).replace("{text}", "A text.")
+    said = str(task["prompt"]).replace("{text}", "A text.").replace("{begin}", "The")
+    for place, known in (("{attribute}", (task.get("values") or {}).values()), ("{length}", task.get("lengths") or ())):
+        said = said.replace(place, next(iter(known), ""))
+    return said
 
 
 def _continues(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
@@ -199,8 +222,9 @@ def _continues(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _generated(opens: Mapping[str, Any], most: int, beams: int = 1) -> list[str]:
+def _generated(opens: Mapping[str, Any], most: int, beams: int = 1, stop: Sequence[str] = ()) -> list[str]:
     more = (f", num_beams={beams}" if beams > 1 else "") + (f", eos_token_id={opens['ends']}" if opens.get("ends") else "")
+    more += f", stop_strings={json.dumps(list(stop), ensure_ascii=False)}, tokenizer=tokenizer" if stop else ""
     return [
         "ids = model.generate(",
         f'    input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], max_new_tokens={most}, do_sample=False{more}',

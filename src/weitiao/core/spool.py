@@ -68,7 +68,7 @@ class _Spool:
 
     def append(self, row: Row) -> None:
         """Write a row. Raises TypeError for a target that JSON does not give back as it was."""
-        line = [row.id, row.text, row.place, _packed(row.target), [[turn.role, turn.content] for turn in row.turns], row.parts]
+        line = [row.id, row.text, row.place, _packed(row.target), [_turn(turn) for turn in row.turns], row.parts]
         self._waiting.append(_encode(line).encode("utf-8", "surrogatepass"))
         self.count += 1
         if len(self._waiting) == _BLOCK:
@@ -95,7 +95,7 @@ class _Spool:
             lines = self._lines(block)
             wanted = b",".join([lines[n % _BLOCK] for n in members])
             for id, text, place, target, turns, parts in json.loads(b"[" + wanted + b"]"):
-                yield Row(id, text, _unpacked(target), place, tuple([Turn(role, content) for role, content in turns]) if turns else (), tuple(parts))
+                yield Row(id, text, _unpacked(target), place, tuple([Turn(*turn) for turn in turns]) if turns else (), tuple(parts))
 
     def _lines(self, block: int) -> list[bytes]:
         with self._lock:
@@ -161,6 +161,10 @@ class Texts(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         """Yield the texts in their order."""
         return (row.text for row in self._rows)
+
+
+def _turn(turn: Turn) -> list[str]:
+    return [turn.role, turn.content, turn.tools, turn.calls] if turn.tools or turn.calls else [turn.role, turn.content]
 
 
 def _packed(value: Any) -> Any:

@@ -62,19 +62,18 @@ def _likely(task: Task, row: Row, before: Prediction, after: Prediction) -> dict
     found |= {f"{side}_loss": p.measures["nll"] / tokens if tokens else None for side, p in (("before", before), ("after", after))}
     found["tokens"] = int(tokens)
     found |= {f"{side}_stopped": bool(p.measures["stopped"]) for side, p in (("before", before), ("after", after)) if "stopped" in p.measures}
-    asked = row.turns if row.target is None else row.turns[:-1]
-    if asked:
+    if asked := row.asked:
         shown = _last_turns(asked)
-        found |= {"turns": [{"role": turn.role, "content": turn.content[:TEXT]} for turn in shown], "turns_before": len(asked) - len(shown)}
+        found |= {"turns": [{"role": turn.role, "content": turn.text[:TEXT]} for turn in shown], "turns_before": len(asked) - len(shown)}
     return found
 
 
 def _last_turns(asked: Sequence[Turn]) -> Sequence[Turn]:
     """Return the turns from the end on that have TEXT characters together, at least one."""
-    first, length = len(asked) - 1, len(asked[-1].content)
-    while first > 0 and length + len(asked[first - 1].content) <= TEXT:
+    first, length = len(asked) - 1, len(asked[-1].text)
+    while first > 0 and length + len(asked[first - 1].text) <= TEXT:
         first -= 1
-        length += len(asked[first].content)
+        length += len(asked[first].text)
     return asked[first:]
 
 

@@ -7,14 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch.nn import Module
+
 from weitiao.core import endings, fingerprint, registry
-from weitiao.core.artifact import open_artifact
-from weitiao.core.contracts import Source
+from weitiao.core.artifact import Artifact, open_artifact
+from weitiao.core.contracts import Prediction, Source, Task
 from weitiao.core.rows import Row, Skipped
-from weitiao.errors import EmptySplit
+from weitiao.errors import EmptySplit, ModelError
 from weitiao.evaluation import score
 from weitiao.evaluation.predictor import Predictor
+from weitiao.evaluation.reader import Reader
 from weitiao.inspect import rows as inspect_rows
+from weitiao.models import convert, load, locate
 
 
 def evaluate(artifact: str | Path, file: str | Path | None, *, device: str = "auto") -> dict[str, Any]:
@@ -28,18 +32,35 @@ def evaluate(artifact: str | Path, file: str | Path | None, *, device: str = "au
         rows, skipped = labelled_rows(opened.task, source_for(opened.recipe.data, said))
     opened.task.check(rows, "test")
     predictor = Predictor(opened, device=device)
+    reader = Reader(lambda: _untuned(opened, predictor), predictor.tokenizer, predictor.strategy)
+    predictions = predictor.rows(rows, answers=opened.task.generated_rows, reader=reader)
+    found = scored(opened.task, rows, predictions, said=said, skipped=skipped)
+    return {"artifact": str(opened.folder.resolve()), **found, "hashes": {"artifact": opened.manifest["hash"], **found["hashes"]}}
+
+
+def scored(task: Task, rows: Sequence[Row], predictions: Sequence[Prediction], *, said: str, skipped: Skipped) -> dict[str, Any]:
+    """Return what rows are measured on and how many, metrics with intervals, tables, and the hash of the rows. said: where the rows are from."""
     targets = [row.target for row in rows]
-    predictions = predictor.rows(rows, answers=opened.task.generated_rows)
-    scores = {metric.name: score.score(metric, predictions, targets) for metric in opened.task.metrics()}
+    scores = {metric.name: score.score(metric, predictions, targets) for metric in task.metrics()}
     return {
-        "artifact": str(opened.folder.resolve()),
         "rows": said,
         "n": len(rows),
         "skipped": asdict(skipped),
         "metrics": {name: entry for name, entry in scores.items() if entry is not None},
-        **opened.task.breakdown([prediction.value for prediction in predictions], targets),
-        "hashes": {"artifact": opened.manifest["hash"], "rows": fingerprint.of_texts(part for row in rows for part in (row.id, row.text, repr(row.target)))},
+        **task.breakdown([prediction.value for prediction in predictions], targets),
+        "hashes": {"rows": fingerprint.of_texts(part for row in rows for part in (row.id, row.text, repr(row.target)))},
     }
+
+
+def _untuned(opened: Artifact, predictor: Predictor) -> Module | None:
+    """Return the model that an artifact was tuned from; None where it is not there any more, or was new."""
+    if not isinstance(opened.recipe.model, str):
+        return None
+    try:
+        located = convert.ready(locate.locate(opened.recipe.model))
+        return predictor.strategy.wrap(load.weights(located, load.configuration(located, opened.task.head), opened.task.head, seed=0).model)
+    except ModelError:
+        return None
 
 
 def source_for(data: Source, file: str) -> Source:

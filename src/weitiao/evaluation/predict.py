@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from weitiao.core import fingerprint
-from weitiao.core.contracts import Features, Layout, Prediction, Strategy, Task
+from weitiao.core.contracts import Features, Layout, Prediction, Strategy, Task, TextReader
 from weitiao.core.rows import Row
 from weitiao.models import generate, precision
 from weitiao.models.frozen import FrozenStates
@@ -111,10 +111,11 @@ def answered(
     strategy: Strategy,
     seed: int = 0,
     on_batch: Callable[[int, int], None] | None = None,
+    reader: TextReader | None = None,
 ) -> list[Prediction]:
     """Return the predictions with generated answers for `most` rows (None: all), drawn by a hash of their ids; fp32.
 
-    A task that generates nothing gets its predictions back as they are.
+    reader: lent to the task where the answers are to be scored. A task that generates nothing gets its predictions back as they are.
     """
     found = list(predictions)
     if task.generation is None or most == 0:
@@ -122,15 +123,20 @@ def answered(
     chosen = list(range(len(rows)))
     if most is not None and most < len(rows):
         chosen = sorted(sorted(chosen, key=lambda n: fingerprint.of_text(rows[n].id))[:most])
+    samples, asked = task.generation.samples, [rows[n] for n in chosen]
     said = generate.answers(
         model,
-        task.prompts([rows[n] for n in chosen], tokenizer),
+        [prompt for prompt in task.prompts(asked, tokenizer) for _ in range(samples)],
         tokenizer,
         task.generation,
         device=strategy.device,
         seed=seed,
         on_batch=on_batch,
     )
-    for n, answer in zip(chosen, said, strict=True):
-        found[n] = task.answered(found[n], answer)
+    answers = [said[start : start + samples] for start in range(0, len(said), samples)]
+    made = task.all_answered(asked, [found[n] for n in chosen], answers)
+    if reader is not None:
+        made = task.weighed(asked, made, reader)
+    for n, prediction in zip(chosen, made, strict=True):
+        found[n] = prediction
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weitiao.core.artifact import Artifact, open_artifact
-from weitiao.core.contracts import Answer, Prediction, Source
+from weitiao.core.contracts import Answer, Prediction, Source, TextReader
 from weitiao.core.rows import Record, Row, Turn, with_ids
 from weitiao.errors import BadRow, BadValue
 from weitiao.evaluation.predict import answered, outputs
@@ -49,11 +49,31 @@ class Predictor:
         return self.rows([self.task.read(record, self.artifact.recipe.data, labelled=False) for record in records])
 
     def rows(
-        self, rows: Sequence[Row], *, batch_size: int | None = None, answers: int | None = None, on_batch: Callable[[int, int], None] | None = None
+        self,
+        rows: Sequence[Row],
+        *,
+        batch_size: int | None = None,
+        answers: int | None = None,
+        on_batch: Callable[[int, int], None] | None = None,
+        reader: TextReader | None = None,
     ) -> list[Prediction]:
-        """Return one prediction per row, in order. answers: rows that get a generated answer, at most (None: all), where the task generates."""
+        """Return one prediction per row, in order.
+
+        answers: rows that get a generated answer, at most (None: all), where the task generates. reader: where they are to be scored.
+        """
         found = self._said(rows, batch_size)[0]
-        return answered(self.model, self.task, rows, found, self.tokenizer, most=answers, strategy=self.strategy, on_batch=on_batch)
+        return answered(
+            self.model,
+            self.task,
+            rows,
+            found,
+            self.tokenizer,
+            most=answers,
+            strategy=self.strategy,
+            seed=self.artifact.recipe.train.seed,  # what was drawn for the report is drawn again
+            on_batch=on_batch,
+            reader=reader,
+        )
 
     def converse(self, turns: Sequence[Turn], *, on_text: Callable[[str], None]) -> Answer:
         """Return the answer to a conversation that ends with a question; on_text gets each further piece of it as soon as it is certain.

@@ -42,6 +42,11 @@ _QUESTIONS = ("question", "prompt", "stem", "query", "context", "ctx", "premise"
 _OPTIONS = ("choices", "options", "endings", "candidates", "选项")
 _ANSWERS = ("answerkey", "answer", "label", "answer_idx", "correct", "gold", "target", "答案")
 _LETTERED = ("a", "b", "c")
+_WORKED = (("question", "answer"), ("problem", "solution"), ("query", "response"), ("instruction", "output"))
+_ENDS_IN_NUMBER = re.compile(r"####\s*\$?-?[\d.]|\\boxed\s*\{")
+_CODED = (("prompt", "canonical_solution"), ("prompt", "completion"), ("text", "code"), ("prompt", "code"))
+_TESTS = ("test", "tests", "test_list")
+"""Keys of worked answers and of code, and what tells them from other questions and answers."""
 
 
 def by_format(path: Path) -> Understood | None:
@@ -163,6 +168,29 @@ def by_keys(source: Source, sample: Sample, reasons: Sequence[Reason]) -> Unders
             if found := _tried(task, source, sample, texts, reasons, why):
                 return found
     return multiple_choice(source, sample, reasons)
+
+
+def solutions(source: Source, sample: Sample, reasons: Sequence[Reason]) -> Understood | None:
+    """Return questions with worked answers that end in a number, or prompts with code and tests; None where they are neither."""
+    keys = {name for record in sample.records for name in record.values}
+    for question, answer in _WORKED:
+        held = [record.values.get(answer) for record in sample.records]
+        if {question, answer} <= keys and sum(bool(isinstance(text, str) and _ENDS_IN_NUMBER.search(text)) for text in held) > 0.9 * len(held):
+            texts = [f"{record.values.get(question)} {record.values.get(answer)}" for record in sample.records]
+            why = f"each holds {question} and {answer}, which ends with a number behind #### or in a box"
+            return _generated("math_reasoning", source, sample, texts, reasons, why)
+    for prompt, code in _CODED:
+        if {prompt, code} <= keys and (tests := next((name for name in _TESTS if name in keys), None)):
+            texts = [f"{record.values.get(prompt)} {record.values.get(code)}" for record in sample.records]
+            why = f"each holds {prompt}, {code} and {tests}, which is run on this machine"
+            return _generated("code_generation", source, sample, texts, reasons, why, length=(1024, "long enough for most functions; longer ones are left out"))
+    return None
+
+
+def _generated(
+    task: str, source: Source, sample: Sample, texts: Sequence[str], reasons: Sequence[Reason], why: str, *, length: tuple[int, str] | None = None
+) -> Understood:
+    return replace(as_task(task, source, sample, texts, reasons, why, length=length, epochs=((5_000, 3), (20_000, 2)), batch_size=16), method="lora")
 
 
 def multiple_choice(source: Source, sample: Sample, reasons: Sequence[Reason]) -> Understood | None:

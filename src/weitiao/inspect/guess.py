@@ -83,6 +83,8 @@ def _objects(path: Path) -> Understood | None:
     source, sample, reasons = found
     if not sample.records:
         return None
+    if (solved := formats.solutions(source, sample, reasons)) is not None:
+        return solved
     if (why := language.conversation(sample.records)) is None:
         return formats.by_keys(source, sample, reasons)
     rows, refused = rows_of(sample.records, source, task := Chat())

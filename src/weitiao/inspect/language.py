@@ -16,7 +16,7 @@ CHAT_LENGTHS = (256, 512, 1024, 2048)
 """What max_length of conversations is rounded up to."""
 PLAIN_TEXT = {".txt", ".text", ".md", ""}
 """Endings of files that may be plain text."""
-_LISTS = {"messages": ("role", "content"), "conversations": ("from", "value")}
+_LISTS = (("messages", ("role", "content")), ("conversations", ("from", "value")), ("messages", ("message",)))
 _PAIRS = (("instruction", "output"), ("prompt", "completion"), ("prompt", "response"), ("question", "answer"), ("query", "response"), ("input", "output"))
 _PREFERENCE = {"chosen", "rejected"}
 _FEWEST_CHARACTERS = 1_000
@@ -29,10 +29,10 @@ def conversation(records: Sequence[Record]) -> str | None:
     keys = {name for record in records for name in record.values}
     if not records or keys & _PREFERENCE:
         return None
-    for key, parts in _LISTS.items():
+    for key, parts in _LISTS:
         if sum(_is_talk(record.values.get(key), parts) for record in records) > 0.9 * len(records):
             judged = any(isinstance(record.values.get("label"), bool) for record in records)  # answers that are called good or bad
-            return None if judged else f"each holds {key}, lists of {parts[0]} and {parts[1]}"
+            return None if judged else f"each holds {key}, lists of {' and '.join(parts)}"
     if keys & {name for name, strength in LABEL_NAMES.items() if strength >= 3}:
         return None
     columns = columns_of(records)
@@ -47,13 +47,13 @@ def conversation(records: Sequence[Record]) -> str | None:
     return None
 
 
-def _is_talk(value: Any, parts: tuple[str, str]) -> bool:
+def _is_talk(value: Any, parts: tuple[str, ...]) -> bool:
     return bool(isinstance(value, list) and value and all(isinstance(turn, Mapping) and {*parts} <= turn.keys() for turn in value))
 
 
 def chat_length(rows: Sequence[Row]) -> tuple[int, str]:
     """Return the smallest usual length that holds about 95 % of the conversations, and why."""
-    lengths = sorted(sum(tokens(turn.content) + 6 for turn in row.turns) for row in rows)
+    lengths = sorted(sum(tokens(turn.text) + 6 for turn in row.turns) for row in rows)
     most = round(lengths[min(int(0.95 * len(lengths)), len(lengths) - 1)])
     chosen = next((length for length in CHAT_LENGTHS if length >= most), CHAT_LENGTHS[-1])
     if most <= chosen:

@@ -45,7 +45,7 @@ def read(recipe: Recipe) -> Data:
     """Return the rows of a recipe. Raises DataError naming file, line and field."""
     data, task = recipe.data, recipe.task
     if not data.given("train"):
-        raise BadValue("data.train: missing.", hint="Say where the training rows are.")
+        raise BadValue("data.train: missing.", hint="Say where the training rows are; `weitiao evaluate RECIPE` measures the model as it is without any.")
     for split in OPTIONAL:
         if data.given(split) and getattr(data, f"{split}_share"):
             raise Conflict(f"data.{split} names the rows, so data.{split}_share has nothing to split off.", hint="Remove one of the two.")
@@ -69,6 +69,8 @@ def read(recipe: Recipe) -> Data:
         train, test = take_share(train, share, salt="test", stratum=task.stratum, group=task.group)
         said.append(f"test: {len(test)} rows, {share:.0%} of train, split off by a hash of the text, stratified")
         _not_empty(test, "test", share, len(given["train"]))
+    if test is not None:
+        test, said[-1] = _bounded(test, said[-1], data)
     dev = given.get("dev")
     if dev is not None:
         said.append(f"dev: {len(dev)} rows as given")
@@ -117,6 +119,31 @@ def read(recipe: Recipe) -> Data:
     return Data(fitted, splits, proof, split, same, notes, hashed.whole, hashed.splits)
 
 
+def read_untuned(recipe: Recipe) -> Data:
+    """Return the rows that prove a recipe's result, or where it names no training rows those of `test`. Raises DataError naming file, line and field."""
+    data, task = recipe.data, recipe.task
+    if data.given("train"):
+        return read(recipe)
+    if not data.given("test"):
+        raise BadValue("data.test: missing.", hint="Say where the rows are on which the model is to be measured.")
+    test, skipped = rows_of(task, data, "test", labelled=True)
+    if not test:
+        raise EmptySplit(f"data.test: {data.test or data.name} holds no rows.", hint="Check the file; a header line alone is not a row.")
+    test, said = _bounded(test, f"test: {len(test)} rows as given", data)
+    task = task.fitted(test)
+    task.check(test, "test")
+    hashed = _hashed({"train": [], "dev": [], "test": test, "proof": test})
+    notes = (*_notes(hashed, test, "test", {"test": skipped}), *task.remarks(test, "test"))
+    return Data(task, Splits([], [], test, said, {"test": skipped}), test, "test", False, notes, hashed.whole, hashed.splits)
+
+
+def _bounded(test: Sequence[Row], said: str, data: Source) -> tuple[Sequence[Row], str]:
+    """Return at most `test_rows` of the rows, and the sentence on where they are from."""
+    if data.test_rows is None or data.test_rows >= len(test):
+        return test, said
+    return first_by_hash(test, data.test_rows), f"{said}, {data.test_rows} of them drawn by a hash of the text"
+
+
 @dataclass(frozen=True)
 class _Hashed:
     """What one pass over the rows tells."""
@@ -143,6 +170,8 @@ def _hashed(splits: Mapping[str, Sequence[Row]]) -> _Hashed:
 def _said(row: Row) -> Iterator[str]:
     for turn in row.turns:
         yield from (turn.role, turn.content)
+        if turn.tools or turn.calls:
+            yield from (turn.tools, turn.calls)
     yield from row.parts
 
 

@@ -27,13 +27,16 @@ _PIECES = re.compile(r"[\u4e00-\u9fa5]|[^\W\u4e00-\u9fa5]+(?:[.,'’][^\W\u4e00-
 class _Agreement(Metric):
     """The best agreement with any reference, between 0 and 1; a mean over rows.
 
-    A prediction is a text, the empty one meaning that there is no answer; a target holds (text, start) of each reference,
-    none where there is no answer. As in SQuAD 2.0 (arXiv:1806.03822), a question without an answer is right where none is given.
+    A prediction is a text, the empty one meaning that there is no answer; a target holds each reference, (text, start) or a text alone,
+    none where there is no answer. As in SQuAD 2.0 (arXiv:1806.03822), a question without an answer is right where none is given. A target
+    that is a text and no list is no answer to a question: such rows are not scored.
     """
 
     units: Units = "words"
     of: Literal["all", "answered", "unanswerable"] = "all"
     """Which rows are scored: all of them, those that have an answer, or those that have none."""
+    needs_answer: bool = False
+    """Whether the answers are generated, and not there for every row."""
     higher_is_better: bool = True
     measure: ClassVar[Callable[[str, str, Units], float]]
     title: ClassVar[str]
@@ -43,13 +46,17 @@ class _Agreement(Metric):
         """The score, with which rows it is of."""
         return self.title if self.of == "all" else f"{'has' if self.of == 'answered' else 'no'}_answer_{self.title}"
 
+    def applies(self, prediction: Prediction) -> bool:
+        """Rows with an answer, or with the empty one."""
+        return isinstance(prediction.value, str)
+
     def concerns(self, target: Any) -> bool:
         """Rows that have, or have not, an answer."""
-        return self.of == "all" or bool(target) == (self.of == "answered")
+        return not isinstance(target, str) and (self.of == "all" or bool(target) == (self.of == "answered"))
 
     def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
         """Return (n, 2): agreement, and one."""
-        found = [[agreement(type(self).measure, p.value, [text for text, _ in t], self.units), 1.0] for p, t in zip(predictions, targets, strict=True)]
+        found = [[agreement(type(self).measure, p.value, _texts(t), self.units), 1.0] for p, t in zip(predictions, targets, strict=True)]
         return np.array(found, dtype=float).reshape(-1, 2)
 
     def value(self, totals: np.ndarray) -> np.ndarray:
@@ -86,6 +93,10 @@ class AnswerF1(_Agreement):
 
     measure: ClassVar[Callable[[str, str, Units], float]] = overlap
     title: ClassVar[str] = "f1"
+
+
+def _texts(target: Sequence[Any]) -> list[str]:
+    return [reference if isinstance(reference, str) else reference[0] for reference in target]
 
 
 def agreement(measure: Callable[[str, str, Units], float], said: str, references: Sequence[str], units: Units) -> float:

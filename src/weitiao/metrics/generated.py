@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,11 @@ _WORDS = re.compile(f"[{_UNSPACED}]|[^\\W_{_UNSPACED}]+")
 def words(text: str) -> list[str]:
     """Return the words of a text in lower case, characters for scripts without spaces; punctuation is left out."""
     return _WORDS.findall(text.lower())
+
+
+def word_ends(text: str) -> list[int]:
+    """Return for each word of a text the character behind it."""
+    return [word.end() for word in _WORDS.finditer(text)]
 
 
 class _Mean(TextMetric):
@@ -64,7 +68,7 @@ class RougeN(_Rouge):
         return f"rouge{self.n}"
 
     def _f1(self, said: Sequence[str], expected: Sequence[str]) -> float:
-        a, b = (Counter(tuple(text[n : n + self.n]) for n in range(len(text) - self.n + 1)) for text in (said, expected))
+        a, b = (Counter(_runs(text, self.n)) for text in (said, expected))
         return 2 * (a & b).total() / max(a.total() + b.total(), 1)
 
 
@@ -128,20 +132,71 @@ class LengthRatio(_Mean):
 
 
 @dataclass(frozen=True)
-class Distinct(_Mean):
-    """Distinct pairs of words over all pairs of words in a text (Li et al., 2016, arXiv:1510.03055): low where it repeats itself."""
+class LengthAccuracy(_Mean):
+    """Share of generated texts that have as many words as was ordered; a target holds the name of the length last."""
 
-    name: str = "distinct_2"
+    lengths: Mapping[str, tuple[int, int]]
+    """Name -> words, from and to."""
+    name: str = "length_accuracy"
     higher_is_better: bool = True
+    binary: bool = True
 
     def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
-        """Return (n, 2): distinct pairs, and pairs."""
+        """Return (n, 2): as ordered or not, and one."""
+        found = []
+        for prediction, target in zip(predictions, targets, strict=True):
+            low, high = self.lengths[target[-1]]
+            found.append([float(low <= len(words(prediction.value)) <= high), 1.0])
+        return np.array(found, dtype=float).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Distinct(_Mean):
+    """Distinct runs of n words over all runs of n words in a text (Li et al., 2016, arXiv:1510.03055): low where it repeats itself."""
+
+    n: int = 2
+    higher_is_better: bool = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """distinct_1, distinct_2 ..."""
+        return f"distinct_{self.n}"
+
+    def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
+        """Return (n, 2): distinct runs, and runs."""
         found = []
         for prediction in predictions:
-            said = words(prediction.value)
-            pairs = list(itertools.pairwise(said))
-            found.append([len(set(pairs)), len(pairs)])
+            runs = _runs(words(prediction.value), self.n)
+            found.append([len(set(runs)), len(runs)])
         return np.array(found, dtype=float).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class CorpusDistinct(_Mean):
+    """Distinct runs of n words over all runs of n words in all texts together (Li et al., 2016, arXiv:1510.03055): low where texts say the same.
+
+    A run that stands in the texts k times counts as 1/k each time, so that rows add up to the number of distinct runs; the interval
+    takes these shares as given, since texts drawn twice would always repeat each other.
+    """
+
+    n: int = 2
+    higher_is_better: bool = True
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """corpus_distinct_1, corpus_distinct_2 ..."""
+        return f"corpus_distinct_{self.n}"
+
+    def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
+        """Return (n, 2): the row's share of the distinct runs, and its runs."""
+        each = [_runs(words(prediction.value), self.n) for prediction in predictions]
+        counts = Counter(run for runs in each for run in runs)
+        return np.array([[sum(1 / counts[run] for run in runs), len(runs)] for runs in each], dtype=float).reshape(-1, 2)
+
+
+def _runs(text: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    """Return all runs of n words of a text."""
+    return [tuple(text[start : start + n]) for start in range(len(text) - n + 1)]
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:

@@ -17,6 +17,8 @@ class TokenLoss(Metric):
 
     name: str = "loss"
     higher_is_better: bool = False
+    sum: ClassVar[str] = "nll"
+    """The measure of a prediction that is added up."""
     unit: ClassVar[str] = "tokens"
     """The measure of a prediction that the sum is divided by."""
 
@@ -26,7 +28,7 @@ class TokenLoss(Metric):
 
     def statistics(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> np.ndarray:
         """Return (n, 2): summed negative log-likelihood, and units."""
-        return np.array([[p.measures["nll"], p.measures[self.unit]] for p in predictions], dtype=float).reshape(-1, 2)
+        return np.array([[p.measures[self.sum], p.measures[self.unit]] for p in predictions], dtype=float).reshape(-1, 2)
 
     def value(self, totals: np.ndarray) -> np.ndarray:
         """Return nats per unit."""
@@ -42,6 +44,16 @@ class Perplexity(TokenLoss):
     def value(self, totals: np.ndarray) -> np.ndarray:
         """Return exp(nats per unit)."""
         return np.asarray(np.exp(np.minimum(super().value(totals), 700.0)))
+
+
+@dataclass(frozen=True)
+class FluencyPerplexity(Perplexity):
+    """Perplexity of the generated texts, per token, under the model as it was before tuning: low where a text reads like many others."""
+
+    name: str = "fluency_perplexity"
+    needs_answer: bool = True
+    sum: ClassVar[str] = "untuned_nll"
+    unit: ClassVar[str] = "untuned_tokens"
 
 
 @dataclass(frozen=True)

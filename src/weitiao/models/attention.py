@@ -5,12 +5,14 @@ again during the backward, when a name that was changed for one batch would long
 their documents end through `documents`, a keyword argument that transformers hands on to the attention function.
 
 On the CPU each document is multiplied by itself, in plain products without padding: torch's own attention is slow there in
-the backward for short documents. On other devices transformers' mask from restarting positions does the same work.
+the backward for short documents. On a CUDA GPU under bf16 torch's kernel for documents of different length (Flash Attention,
+Dao, 2023, arXiv:2307.08691) does it; elsewhere transformers' mask from restarting positions does the same work.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,15 +32,21 @@ CHECKED_WINDOW = 2048
 """Sliding windows up to this many tokens are checked with a longer document; models with wider ones are not packed."""
 BLOCK = 128
 """Queries of a long document that are multiplied at a time with the keys they see."""
+HALF = (torch.bfloat16, torch.float16)
+"""What Flash Attention multiplies in."""
+FLASH_FROM = (8, 0)
+"""Compute capability from which on torch has Flash Attention (Ampere)."""
 TOLERANCE = 1e-4
 """Largest difference, relative to the largest hidden state, between documents packed and apart (fp32)."""
+HALF_TOLERANCE = 5e-2
+"""The same in bf16, whose numbers have 8 bits: a document that sees another differs by far more."""
 
 
 def install(model: Module) -> bool:
-    """Give a model on the CPU this attention where its architecture lets one choose and nothing else changes; tell whether it did."""
+    """Give a model on a CPU or a CUDA GPU this attention where its architecture lets one choose and nothing else changes; tell whether it did."""
     chooser: Any = model
     before = getattr(chooser.config, "_attn_implementation", None)
-    if next(model.parameters()).device.type != "cpu" or before not in ("sdpa", "eager") or _relative_positions(model):
+    if next(model.parameters()).device.type not in ("cpu", "cuda") or before not in ("sdpa", "eager") or _relative_positions(model):
         return bool(before == NAME)
     register(NAME, attend)
     expected = _said(model)
@@ -57,7 +65,8 @@ def _said(model: Module) -> Tensor | None:
     """Return what the model says about a few tokens, some of them padding; None where it cannot be asked so."""
     any_model: Any = model
     was_training = model.training
-    ids = torch.arange(3, 15)[None].remainder(int(any_model.config.get_text_config().vocab_size)).repeat(2, 1)
+    device = next(model.parameters()).device
+    ids = torch.arange(3, 15, device=device)[None].remainder(int(any_model.config.get_text_config().vocab_size)).repeat(2, 1)
     mask = torch.ones_like(ids)
     mask[1, 7:] = 0
     inputs = {"input_ids": ids, "attention_mask": mask}
@@ -77,13 +86,21 @@ def _said(model: Module) -> Tensor | None:
 
 def keeps_documents_apart(model: Module) -> bool:
     """Tell whether packed documents come out of the body as they do alone: tried with documents on both sides of its window."""
-    return _as_alone(model, (5, max(9, _window(model) + 3), 4), shared=0)
+    lengths = (5, max(9, _window(model) + 3), 4)
+    if not _as_alone(model, lengths, shared=0):
+        return False
+    device = next(model.parameters()).device
+    if device.type != "cuda" or not torch.cuda.is_bf16_supported():
+        return True
+    with torch.autocast(device.type, dtype=torch.bfloat16):  # where another kernel does it
+        return _as_alone(model, lengths, shared=0, tolerance=HALF_TOLERANCE)
 
 
 def shares_prefix(model: Module) -> bool:
     """Tell whether documents whose common first tokens are computed once come out of the body as they do alone."""
     whole: Any = model.config
-    return getattr(whole, "_attn_implementation", None) == NAME and _as_alone(model, (5, max(9, _window(model) + 3), 4), shared=6)
+    here = next(model.parameters()).device.type == "cpu"
+    return here and getattr(whole, "_attn_implementation", None) == NAME and _as_alone(model, (5, max(9, _window(model) + 3), 4), shared=6)
 
 
 def _window(model: Module) -> int:
@@ -92,7 +109,7 @@ def _window(model: Module) -> int:
     return int(getattr(config, "sliding_window", None) or 0) if getattr(config, "use_sliding_window", True) else 0
 
 
-def _as_alone(model: Module, lengths: tuple[int, ...], *, shared: int) -> bool:
+def _as_alone(model: Module, lengths: tuple[int, ...], *, shared: int, tolerance: float = TOLERANCE) -> bool:
     from weitiao.models import readout
 
     whole: Any = model.config
@@ -114,7 +131,7 @@ def _as_alone(model: Module, lengths: tuple[int, ...], *, shared: int) -> bool:
                 single = Batch({"input_ids": part, "attention_mask": torch.ones_like(part)}, None, (), shared + length).to(device)
                 alone = readout.hidden_states(model, single)[0]
                 found = torch.cat([packed[:shared], packed[start : start + length]])
-                if not (found - alone).abs().max() <= TOLERANCE * alone.abs().max():
+                if not (found - alone).abs().max() <= tolerance * alone.abs().max():
                     return False
                 start += length
         return True
@@ -132,11 +149,19 @@ def arguments(model: Module, batch: Batch) -> dict[str, Any]:
     more: dict[str, Any] = {}
     if config.model_type in POSITIONS_BEHIND_PADDING:
         more["position_ids"] = batch.inputs["position_ids"] + (config.pad_token_id or 0) + 1
-    if config._attn_implementation != NAME:
+    if config._attn_implementation != NAME or not _documents_are_told(batch.inputs["input_ids"].device):
         return more
     # a mask of four dimensions is handed on as it is, so no mask of tokens x tokens is built
     unused = torch.zeros((1, 1, 1, 1), dtype=torch.bool, device=batch.inputs["input_ids"].device)
     return {**more, "documents": batch.lengths, "shared": batch.shared, "attention_mask": unused}
+
+
+def _documents_are_told(device: torch.device) -> bool:
+    """Tell whether the function below gets the documents of a pack, rather than a mask of tokens x tokens from transformers."""
+    if device.type == "cpu":
+        return True
+    half = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) in HALF
+    return half and torch.cuda.get_device_capability(device) >= FLASH_FROM
 
 
 # ------------------------------------------------------------ the function
@@ -178,6 +203,8 @@ def attend(
             raise ValueError("a shared prefix under dropout or a soft cap")
         if dropout or softcap:
             return _per_document(query, key, value, documents, scale, dropout, sliding_window, softcap, causal), None
+        if query.device.type == "cuda":
+            return _flash(query, key, value, documents, scale, sliding_window, causal), None
         packed: Tensor = _Packed.apply(query[0], key[0], value[0], documents, shared, scale, sliding_window, causal)  # type: ignore[no-untyped-call]
         return packed[None], None
     whole = attention_mask is None and not (causal and query.shape[2] > 1)
@@ -191,6 +218,28 @@ def attend(
 
     found: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others)
     return found
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor, documents: tuple[int, ...], scale: float, window: int | None, causal: bool) -> Tensor:
+    """Return attention inside each document by torch's kernel. query: (1, heads, tokens, width), in bf16 under autocast."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    dtype = torch.get_autocast_dtype("cuda")
+    groups = query.shape[1] // key.shape[1]
+    q, k, v = (tensor[0].transpose(0, 1).to(dtype) for tensor in (query, key, value))  # (tokens, heads, width)
+    if groups > 1:
+        k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
+    ends = _ends(documents, query.device)
+    left, right = (window - 1 if window else -1, 0) if causal else (window // 2, window // 2) if window else (-1, -1)
+    found = varlen_attn(q, k, v, ends, ends, max(documents), max(documents), scale=scale, window_size=(left, right))
+    assert isinstance(found, Tensor)  # and not with the logarithms that nobody asked for
+    return found[None]
+
+
+@functools.lru_cache(maxsize=8)
+def _ends(documents: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return where documents begin and the last one ends, kept: every layer of a step asks for the same."""
+    return torch.tensor([0, *itertools.accumulate(documents)], dtype=torch.int32).to(device)
 
 
 def _per_document(

@@ -186,7 +186,7 @@ def _piece(query: Tensor, keys: Tensor, values: Tensor, scale: float, window: in
         found = torch.bmm(weights, values)
     else:
         found = F.scaled_dot_product_attention(folded[None], keys[None], values[None], attn_mask=seen[None, None], scale=scale)[0]
-    return found.view(heads, length, -1).transpose(0, 1)
+    return found.reshape(heads, length, -1).transpose(0, 1)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from weitiao.core.contracts import IGNORED, Tokens
 from weitiao.core.rows import Turn
+from weitiao.errors import ModelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,13 @@ class Encoded:
         return [*(token if trained else IGNORED for token, trained in following), IGNORED]
 
 
-def encode(turns: Sequence[Turn], tokens: Tokens, *, every_turn: bool = False) -> Encoded:
+def encode(turns: Sequence[Turn], tokens: Tokens, *, every_turn: bool = False, given: str = "") -> Encoded:
     """Return ids, equal to those of the tokenizer's own template, and what is trained.
 
     Trained are the answers of the assistant, each with the token that ends it; with every_turn all tokens but the
     first. What the template writes around an answer (its role, the line end after the end token) is not. Where the
-    template ends an answer without a special token, the end token is put behind the last one. Raises ModelError.
+    template ends an answer without a special token, the end token is put behind the last one.
+    given: how the last answer begins, which is not trained either. Raises ModelError.
     """
     text = tokens.render(turns, answer=False)
     ids, spans = tokens.spans(text)
@@ -41,6 +43,8 @@ def encode(turns: Sequence[Turn], tokens: Tokens, *, every_turn: bool = False) -
         if turn.role != "assistant":
             continue
         start, stop = _bounds(turns, n, text, tokens)
+        if given and n == len(turns) - 1:
+            start = _behind(given, text)
         inside = [k for k, (left, right) in enumerate(spans) if start <= left and right <= stop and right > left]
         if not inside:
             continue
@@ -55,9 +59,24 @@ def encode(turns: Sequence[Turn], tokens: Tokens, *, every_turn: bool = False) -
     return Encoded(ids, trained)
 
 
-def prompt(turns: Sequence[Turn], tokens: Tokens, *, most: int | None = None) -> list[int]:
-    """Return the ids that an answer follows; where they are more than `most`, the oldest exchanges are left out first."""
+def continued(text: str, answer: str | None, tokens: Tokens) -> Encoded:
+    """Return the ids of a text, and of the answer that goes on from it and is trained with the token that ends it; nothing of a chat template."""
+    opening = [] if tokens.begin_id is None else [tokens.begin_id]
+    ids, spans = tokens.spans(text + (answer or ""))
+    trained = [answer is not None and left >= len(text) and right > left for left, right in spans]
+    ends = [] if answer is None or tokens.end_id is None else [tokens.end_id]
+    return Encoded([*opening, *ids, *ends], [*([False] * len(opening)), *trained, *([True] * len(ends))])
+
+
+def prompt(turns: Sequence[Turn], tokens: Tokens, *, most: int | None = None, given: str = "") -> list[int]:
+    """Return the ids that an answer follows; where they are more than `most`, the oldest exchanges are left out first.
+
+    given: how the answer begins, which is not generated; then nothing is left out.
+    """
     turns = list(turns)
+    if given:
+        text = tokens.render([*turns, Turn("assistant", f"{given}x")], answer=False)
+        return tokens.spans(text[: _behind(given, text)])[0]
     while True:
         ids = tokens.spans(tokens.render(turns, answer=True).rstrip(" "))[0]  # the space belongs to the token that the answer begins with
         opening = 1 if turns and turns[0].role == "system" else 0
@@ -101,6 +120,13 @@ def pieces(turns: Sequence[Turn], tokens: Tokens, most: int, *, every_turn: bool
     return [*found, *([best] if best is not None else [])], lost
 
 
+def _behind(given: str, text: str) -> int:
+    """Return where in a rendered text its last answer goes on that begins with `given`. Raises ModelError where a template changes what is said."""
+    if (start := text.rfind(given)) < 0:
+        raise ModelError("the chat template changes the answer that it is to render.", hint="Set task.template to another one, such as plain.")
+    return start + len(given)
+
+
 def _bounds(turns: Sequence[Turn], n: int, text: str, tokens: Tokens) -> tuple[int, int]:
     """Return where in the rendered text an answer begins and where what belongs to it ends.
 
@@ -118,7 +144,7 @@ def _bounds(turns: Sequence[Turn], n: int, text: str, tokens: Tokens) -> tuple[i
 
 def _content_end(turns: Sequence[Turn], n: int, text: str, tokens: Tokens) -> int:
     """Return where in the rendered text what a turn says ends: from there on a rendering in which it says something else is the same."""
-    other = Turn(turns[n].role, "b" if turns[n].content.rstrip().endswith("a") else "a")
+    other = Turn(turns[n].role, "b" if turns[n].text.rstrip().endswith("a") else "a")
     changed = tokens.render([*turns[:n], other, *turns[n + 1 :]], answer=False)
     return len(text) - _shared(changed[::-1], text[::-1])
 

@@ -115,7 +115,7 @@ class _Ended:
     """Where a text ends: at an end token, or where a stop string begins."""
 
     def __init__(self, tokenizer: Tokenizer, generation: Generation) -> None:
-        self.tokenizer, self.ends, self.stop = tokenizer, tokenizer.ends, generation.stop
+        self.tokenizer, self.ends, self.stop, self.keeps_blanks = tokenizer, tokenizer.ends, generation.stop, generation.keeps_blanks
         self.tail = 4 * max(map(len, self.stop), default=0) + 8
         """The last tokens in which a stop string that has just been completed stands: a character is four tokens at most."""
 
@@ -126,8 +126,8 @@ class _Ended:
     def answer(self, ids: Sequence[int]) -> Answer:
         """Return the text of tokens up to its end; tokens behind that are ignored."""
         said = self._said(ids)
-        whole = self.tokenizer.decode(said)
-        return Answer(self.text(ids).strip(), len(said), len(said) < len(ids) or self._stops_at(whole) is not None)
+        whole, text = self.tokenizer.decode(said), self.text(ids)
+        return Answer(text if self.keeps_blanks else text.strip(), len(said), len(said) < len(ids) or self._stops_at(whole) is not None)
 
     def text(self, ids: Sequence[int]) -> str:
         """Return the text as it is, blanks around it included."""

@@ -58,7 +58,7 @@ class Tokenizer:
         self._token_types = token_types
         usual, kind = transformers.PreTrainedTokenizerFast, type(self.tokenizer)
         self._plain_backend = isinstance(self.tokenizer, usual) and (kind._encode_plus, kind.__call__) == (usual._encode_plus, usual.__call__)
-        self._template: tuple[str | None, bool, int | None] = (None, False, None)
+        self._template: tuple[str | None, templates.Takes, int | None] = (None, templates.Takes(), None)
         self._frames: dict[bool, Frame] = {}
         limits = [n for n in (self.tokenizer.model_max_length, positions) if n is not None and n < _NO_LIMIT]
         self.longest: int | None = min(limits, default=None)
@@ -209,42 +209,35 @@ class Tokenizer:
     def render(self, turns: Sequence[Turn], *, answer: bool) -> str:
         """Return a conversation in the template; with `answer`, up to where the assistant's answer begins.
 
-        A system turn that the template refuses stands at the head of the first user turn. Raises ModelError where the
-        template fails.
+        Turns that the template does not take, such as system turns or calls of functions, are put into words. Raises ModelError
+        where the template fails.
         """
-        if len(turns) > 1 and turns[0].role == "system" and self._template_facts()[0]:
-            turns = [Turn(turns[1].role, f"{turns[0].content}\n\n{turns[1].content}"), *turns[2:]]
-        return self._rendered(turns, answer=answer)
+        return self._rendered(templates.in_words(turns, self._template_facts()[0]), answer=answer)
 
     def _rendered(self, turns: Sequence[Turn], *, answer: bool) -> str:
         from jinja2 import TemplateError
 
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        messages, tools = templates.messages(turns)
         try:
-            text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer)
+            text: str = self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=answer)
         except (TemplateError, ValueError, TypeError, KeyError) as error:
             said = str(error).strip().partition("\n")[0].rstrip(".")
             raise ModelError(f"the chat template fails: {said}.", hint="Mend the conversation, or choose another template: task.template.") from None
         return text
 
-    def _template_facts(self) -> tuple[bool, int | None]:
-        """Return whether the template refuses system turns, and the special token that it puts behind an answer."""
+    def _template_facts(self) -> tuple[templates.Takes, int | None]:
+        """Return which turns the template takes, and the special token that it puts behind an answer."""
         template = self.tokenizer.chat_template
         if template is None:
-            return False, None
+            return templates.Takes(), None
         if self._template[0] != template:
-            asked, told, answered = Turn("user", "aqza"), Turn("system", "bqzb"), Turn("assistant", "cqzc")  # in no template's own words
+            takes, end = templates.taken(lambda turns: self._rendered(turns, answer=turns[-1].role == "user")), None
             try:
-                folds = "bqzb" not in self._rendered([told, asked], answer=True)
-            except ModelError:
-                folds = True
-            end = None
-            try:
-                ids, spans = self.spans(text := self._rendered([asked, answered], answer=False))
+                ids, spans = self.spans(text := self._rendered([Turn("user", "aqza"), Turn("assistant", "cqzc")], answer=False))
                 end = next((id for id, (left, _) in zip(ids, spans, strict=True) if left > text.rindex("cqzc") and id in self.special_ids), None)
             except (ModelError, ValueError):
                 pass  # a template that cannot answer one question says so when it renders the user's rows
-            self._template = (template, folds, end)
+            self._template = (template, takes, end)
         return self._template[1:]
 
     def _ids(self, texts: list[str], max_length: int | None = None) -> list[list[int]]:

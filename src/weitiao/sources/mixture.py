@@ -18,7 +18,7 @@ from weitiao.core.registry import did_you_mean
 from weitiao.core.rows import Record, Row, content_key
 from weitiao.errors import BadValue, Conflict, MissingColumn
 
-_WHOLE = ("dev_share", "test_share", "train_rows", "bad_rows", "cache")
+_WHOLE = ("dev_share", "test_share", "train_rows", "test_rows", "bad_rows", "cache")
 """Settings that a mixture has for all of its rows."""
 
 

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from weitiao.answers.generating import Generating
-from weitiao.core.contracts import Features, Head, Metric, Source, Tokens
-from weitiao.core.registry import did_you_mean
+from weitiao.answers import conversations
+from weitiao.answers.conversations import CONTEXT, KNOWLEDGE, QUESTION
+from weitiao.answers.generating import Generating, naming
+from weitiao.core.contracts import Features, Head, Metric, Prediction, Source, Tokens
 from weitiao.core.rows import Record, Row, Turn
-from weitiao.core.textfile import shown
-from weitiao.errors import BadRow, MissingColumn, ModelError, TooLong
+from weitiao.errors import TooLong
 
-_ROLES = {
-    **dict.fromkeys(("system", "developer"), "system"),
-    **dict.fromkeys(("user", "human", "prompter", "instruction"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "bot", "model", "chatgpt", "function_call", "tool_call"), "assistant"),
-    **dict.fromkeys(("tool", "observation", "function", "function_response", "tool_response", "ipython"), "tool"),
-}
-"""What formats call a role -> what templates call it."""
-_PAIRS = (("prompt", "completion"), ("prompt", "response"), ("question", "answer"), ("query", "response"), ("input", "output"))
-"""Columns of one question and one answer."""
-_MEND = "Mend or remove the row, or set data.bad_rows=skip."
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Chat(Generating):
-    """Answer instructions and hold conversations: alpaca, ShareGPT, messages, or a column of prompts and one of answers."""
+    """Answer instructions and hold conversations: alpaca, ShareGPT, messages, or a column of prompts and one of answers.
+
+    A conversation may hold calls of functions and knowledge to answer from (KdConv); questions about a text are answered in words.
+    """
 
     max_length: int = Field(default=1024, ge=16)
     """Longest conversation in tokens, template included."""
@@ -41,50 +37,72 @@ class Chat(Generating):
     template: str = "auto"
     """Chat template: auto (the model's own, else one that its vocabulary knows, else plain), own, plain, chatml, gemma, or a .jinja file."""
 
+    answer: Literal["last", "call", "knowledge"] = "last"
+    """Which answer of a conversation is generated and compared: the last one, the last call of functions, or the last one that knowledge is
+    given for; the last one in conversations without such. Which answers are learnt does not depend on it."""
+    knowledge: Literal["answer", "dialogue", "none"] = "answer"
+    """Where a dialogue's knowledge is told: what an answer rests on with its question (`attrs` of KdConv's messages, or `knowledge` of a message:
+    texts or triples), all of it in the system prompt, or nowhere. Knowledge of the whole conversation is told in the system prompt."""
+    knowledge_prompt: str = f"Knowledge:\n{KNOWLEDGE}"
+    """How knowledge is told: {knowledge} stands for it, a line for each text or triple (subject | relation | object)."""
+    question_prompt: str = f"{CONTEXT}\n\n{QUESTION}"
+    """How a question about a text is asked, in rows with question, context and answers: {context} and {question} stand for them."""
+    no_answer: str = "no answer"
+    """What is said to a question whose answer does not stand in its context."""
+    units: Literal["auto", "words", "characters"] = "auto"
+    """What answers about a text are compared by: words, as SQuAD does; characters, as CMRC 2018 does for Chinese; or what most are written in."""
+
     keeps_features: ClassVar[bool] = True
     takes: ClassVar[str] = "conversations"
+
+    @field_validator("knowledge_prompt", "question_prompt")
+    @classmethod
+    def _prompts_have_places(cls, value: str, info: ValidationInfo) -> str:
+        places = (KNOWLEDGE,) if info.field_name == "knowledge_prompt" else (CONTEXT, QUESTION)
+        if any(value.count(place) != 1 for place in places):
+            raise ValueError(f"expected {' and '.join(places)} once{' each' * (len(places) > 1)}")
+        return value
 
     # ------------------------------------------------------------ rows
 
     def read(self, record: Record, data: Source, *, labelled: bool) -> Row:
         """Return the conversation of a record in any of the known formats. Raises MissingColumn, or BadRow naming file, line and field."""
-        turns = self._turns(record, data, labelled=labelled)
-        added = bool(self.system) and (not turns or turns[0].role != "system")
-        if added:
-            turns = [Turn("system", self.system or ""), *turns]
+        how = conversations.Wording(self.knowledge, self.knowledge_prompt, self.question_prompt, self.no_answer)
+        told = conversations.told(record, data, how, labelled=labelled)
+        turns, first = self._with_system(told.turns)
         while labelled and turns and turns[-1].role != "assistant":
             turns = turns[:-1]  # a last question without an answer teaches nothing
         if not labelled and turns and turns[-1].role == "assistant":
             turns = turns[:-1]  # the reference answer: what is to be predicted
-        _check_order(turns, record, labelled=labelled, added=added)
-        asked = turns[:-1] if labelled else turns
-        text = asked[-1].content if len(asked) == 1 else "\n".join(f"{turn.role}: {turn.content}" for turn in asked)
-        return Row(record.id, text, turns[-1].content if labelled else None, record.place, tuple(turns))
+        conversations.check_order(turns, record.place, labelled=labelled, first=first)
+        target = (told.references or self._reference(turns, told.grounded)) if labelled else None
+        row = Row(record.id, "", target, record.place, tuple(turns))
+        asked = row.asked
+        text = asked[-1].content if len(asked) == 1 else "\n".join(f"{turn.role}: {turn.text}" for turn in asked)
+        return dataclasses.replace(row, text=text)
 
-    def _turns(self, record: Record, data: Source, *, labelled: bool) -> list[Turn]:
-        values = record.values
-        if data.text is not None or data.label is not None:
-            prompt = [data.text] if isinstance(data.text, str) else data.text or ["prompt"]
-            answer = data.label if isinstance(data.label, str) else "completion"
-            return _pair(record, prompt, answer, labelled=labelled)
-        if isinstance(values.get("messages"), list):
-            return _listed(record, "messages", values)
-        if isinstance(values.get("conversations"), list):
-            return _listed(record, "conversations", values)
-        if "instruction" in values:
-            return _alpaca(record, labelled=labelled)
-        for question, answer in _PAIRS:
-            if question in values and (answer in values or not labelled):
-                return _pair(record, [question], answer, labelled=labelled)
-        if not labelled and isinstance(values.get("text"), str):  # a bare text is a question
-            return [Turn("user", _text(values["text"], record.place, "user"))]
-        known = ["messages", "conversations", "instruction", *dict.fromkeys(question for question, _ in _PAIRS)]
-        near = next((said for name in map(str, values) if (said := did_you_mean(name, known))), "")
-        raise MissingColumn(
-            f"{record.place}: no conversation is found in the columns {', '.join(map(str, list(values)[:8]))}.{near}",
-            hint="Expected messages (role, content), conversations (from, value), instruction and output, or prompt and completion; "
-            "or name the columns in data.text and data.label.",
-        )
+    def _with_system(self, turns: list[Turn]) -> tuple[list[Turn], int]:
+        """Return the turns with the task's system prompt where they bring none, and the number of the first one as the record counts."""
+        if not self.system:
+            return turns, 1
+        if not turns or turns[0].role != "system":
+            return [Turn("system", self.system), *turns], 0
+        return [Turn("system", turns[0].content or self.system, tools=turns[0].tools), *turns[1:]], 1
+
+    def _reference(self, turns: Sequence[Turn], grounded: str | None) -> str:
+        """Return the answer that is compared with what is generated."""
+        if self.answer == "knowledge" and grounded is not None:
+            return grounded
+        called = [turn for turn in turns if turn.calls] if self.answer == "call" else []
+        return (called or turns)[-1].text
+
+    def fitted(self, rows: Sequence[Row]) -> Self:
+        """Return a copy that knows what answers about a text are compared by."""
+        from weitiao.metrics.answer import is_chinese
+
+        if self.units != "auto":
+            return self
+        return self.revised(units="characters" if is_chinese([row.target[0] for row in rows if isinstance(row.target, tuple)]) else "words")
 
     # ------------------------------------------------------------ features
 
@@ -108,10 +126,8 @@ class Chat(Generating):
         for row in rows:
             if row.target is None:
                 continue
-            try:
+            with naming(row):
                 parts, lost = dialogue.pieces(row.turns, tokens, self.max_length, every_turn=self.train_on == "all")
-            except ModelError as error:
-                raise BadRow(f"{row.place}: {error.message}", hint=error.hint) from None
             if self.too_long == "error" and (lost or len(parts) > 1):
                 raise TooLong(
                     f"{row.place}: the conversation has {sum(map(len, parts)) + lost} tokens, task.max_length is {self.max_length}.",
@@ -130,113 +146,31 @@ class Chat(Generating):
         most = None if tokens.longest is None else max(tokens.longest - self.max_new_tokens, tokens.longest // 2)
         found = []
         for row in rows:
-            turns = row.turns if row.target is None else row.turns[:-1]
-            try:
-                found.append(dialogue.prompt(turns, tokens, most=most))
-            except ModelError as error:
-                raise BadRow(f"{row.place}: {error.message}", hint=error.hint) from None
+            with naming(row):
+                found.append(dialogue.prompt(row.asked, tokens, most=most))
         return found
 
     # ------------------------------------------------------------ scores
 
+    def decode(self, values: Tensor, features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
+        """Return one prediction per row with the measures of its pieces added up, and whether there were `functions` to call."""
+        found = super().decode(values, features, rows)
+        return [
+            dataclasses.replace(prediction, measures={**prediction.measures, "functions": 1.0}) if row.turns and row.turns[0].tools else prediction
+            for prediction, row in zip(found, rows, strict=True)
+        ]
+
     def metrics(self) -> tuple[Metric, ...]:
-        """Return loss and perplexity per learnt token, and what counting says of the generated answers."""
+        """Return loss and perplexity per learnt token, and scores of the generated answers.
+
+        Answers to questions about a text, and calls of functions, are right or wrong; of others it is counted what they share with the reference.
+        """
+        from weitiao.metrics.answer import AnswerF1, ExactMatch
+        from weitiao.metrics.calls import ToolArgumentsMatch, ToolNameAccuracy, ToolUseAccuracy
         from weitiao.metrics.generated import AnswerLength, Distinct, RougeL, StopRate
         from weitiao.metrics.likelihood import Perplexity, TokenLoss
 
-        return TokenLoss(), Perplexity(), RougeL(), StopRate(), Distinct(), AnswerLength()
-
-
-# ------------------------------------------------------------ formats
-
-
-def _listed(record: Record, key: str, values: Mapping[str, Any]) -> list[Turn]:
-    turns = []
-    for number, message in enumerate(values[key], 1):
-        where = f"{record.place}: {key}[{number}]"
-        if not isinstance(message, Mapping):
-            raise BadRow(f"{where}: expected an object with role and content, got {shown(message)}.", hint=_MEND)
-        said = message.get("role", message.get("from"))
-        role = _ROLES.get(str(said).strip().lower())
-        if role is None:
-            what = "the role is missing" if said is None else f"the role is {shown(said)}"
-            raise BadRow(f"{where}: {what}, expected system, user, assistant or tool (or system, human, gpt, observation).", hint=_MEND)
-        turns.append(Turn(role, _text(message.get("content", message.get("value")), where, role)))
-    opening = [str(values[name]).strip() for name in ("system", "system_prompt") if values.get(name)]
-    if values.get("tools"):
-        opening.append(f"Tools: {values['tools'] if isinstance(values['tools'], str) else shown(values['tools'])}")
-    if not opening:
-        return turns
-    if turns and turns[0].role == "system":
-        return [Turn("system", "\n\n".join([turns[0].content, *opening[-1:]])), *turns[1:]] if values.get("tools") else turns
-    return [Turn("system", "\n\n".join(opening)), *turns]
-
-
-def _alpaca(record: Record, *, labelled: bool) -> list[Turn]:
-    values, turns = record.values, []
-    if isinstance(values.get("system"), str) and values["system"].strip():
-        turns.append(Turn("system", values["system"]))
-    history = values.get("history") or []
-    if not isinstance(history, list) or any(not isinstance(pair, list | tuple) or len(pair) != 2 for pair in history):
-        raise BadRow(f"{record.place}: history: expected pairs of question and answer, got {shown(history)}.", hint=_MEND)
-    for question, answer in history:
-        turns += [
-            Turn("user", _text(question, f"{record.place}: history", "user")),
-            Turn("assistant", _text(answer, f"{record.place}: history", "assistant")),
-        ]
-    asked = _text(values["instruction"], f"{record.place}: instruction", "user")
-    more = values.get("input")
-    if more is not None and not isinstance(more, str):
-        raise BadRow(f"{record.place}: input: expected text, got {shown(more)}.", hint=_MEND)
-    turns.append(Turn("user", f"{asked}\n{more}" if more and more.strip() else asked))
-    if labelled:
-        if "output" not in values:
-            raise MissingColumn(
-                f"{record.place}: there is no key 'output' beside instruction.{did_you_mean('output', map(str, values))}",
-                hint=f"The keys are: {', '.join(map(str, values))}.",
-            )
-        turns.append(Turn("assistant", _text(values["output"], f"{record.place}: output", "assistant")))
-    return turns
-
-
-def _pair(record: Record, question: Sequence[str], answer: str, *, labelled: bool) -> list[Turn]:
-    parts = []
-    for column in [*question, *([answer] if labelled else [])]:
-        if column not in record.values:
-            known = list(map(str, record.values))
-            raise MissingColumn(
-                f"{record.place}: there is no column '{column}'.{did_you_mean(column, known)}",
-                hint=f"The columns are: {', '.join(known[:12])}. Set data.text (the prompt) and data.label (the answer) to two of them.",
-            )
-        parts.append(_text(record.values[column], f"{record.place}: {column}", "assistant" if column == answer else "user"))
-    asked = Turn("user", "\n".join(parts[: len(question)]))
-    return [asked, Turn("assistant", parts[-1])] if labelled else [asked]
-
-
-def _text(value: Any, where: str, role: str) -> str:
-    if not isinstance(value, str):
-        raise BadRow(f"{where}: {'the text is missing' if value is None else f'expected text, got {shown(value)}'}.", hint=_MEND)
-    if not value.strip() and role in ("assistant", "user"):
-        raise BadRow(f"{where}: the {'answer' if role == 'assistant' else 'message'} is empty.", hint=_MEND)
-    return value
-
-
-def _check_order(turns: Sequence[Turn], record: Record, *, labelled: bool, added: bool) -> None:
-    """Raise BadRow where turns do not alternate: an optional system turn, then question and answer in turn; tools answer the assistant.
-
-    added: whether the first turn is the task's and not the row's.
-    """
-    if labelled and not any(turn.role == "assistant" for turn in turns):
-        raise BadRow(f"{record.place}: the conversation has no assistant turn, so there is nothing to learn.", hint=_MEND)
-    if not turns or not any(turn.role == "user" for turn in turns):
-        raise BadRow(f"{record.place}: the conversation has no user turn.", hint=_MEND)
-    before = ""
-    for number, turn in enumerate(turns, 0 if added else 1):
-        allowed = {"": ("system", "user"), "system": ("user",), "user": ("assistant",), "assistant": ("user", "tool"), "tool": ("assistant", "tool")}[before]
-        if turn.role not in allowed:
-            after = f"after {before}" if before else "first"
-            raise BadRow(
-                f"{record.place}: roles out of order: turn {number} is {turn.role}, {after}; expected {' or '.join(allowed)}.",
-                hint="Questions and answers take turns. " + _MEND,
-            )
-        before = turn.role
+        units: Literal["words", "characters"] = "characters" if self.units == "characters" else "words"
+        answers = ExactMatch(units, needs_answer=True), AnswerF1(units, needs_answer=True)
+        calls = ToolUseAccuracy(), ToolNameAccuracy(), ToolArgumentsMatch()
+        return TokenLoss(), Perplexity(), *answers, *calls, RougeL(), StopRate(), Distinct(), AnswerLength()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, NonNegativeInt, model_validator
 
-from weitiao.core.contracts import IGNORED, Batch, Features, Head, Layout, Metric, Objective, Outputs, Prediction, Source, Task, Tokens
+from weitiao.answers.likely import Likely
+from weitiao.core.contracts import IGNORED, Batch, Features, Head, Layout, Metric, Prediction, Source, Tokens
 from weitiao.core.registry import did_you_mean
 from weitiao.core.rows import Record, Row
 from weitiao.core.textfile import shown
@@ -16,10 +18,9 @@ from weitiao.errors import BadRow, MissingColumn, ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.nn import Module
 
 
-class LanguageModeling(Task):
+class LanguageModeling(Likely):
     """Continue text (causal), or fill in hidden tokens (masked)."""
 
     masked: bool = False
@@ -33,8 +34,6 @@ class LanguageModeling(Task):
     mask_share: float = Field(default=0.15, gt=0, lt=1)
     """Share of tokens that are hidden in each text (masked): 80 % of them behind the mask token, 10 % behind another one, 10 % as they are."""
 
-    packs: ClassVar[bool] = True
-    reads_out: ClassVar[bool] = True
     keeps_features: ClassVar[bool] = True
 
     @model_validator(mode="after")
@@ -156,31 +155,20 @@ class LanguageModeling(Task):
             return [target != IGNORED for target in item.target]
         return [False, *(target != IGNORED for target in item.target[:-1])]
 
-    # ------------------------------------------------------------ objective and predictions
-
-    def objective(self) -> Objective:
-        """Return the likelihood of the learnt tokens."""
-        from weitiao.objectives.likelihood import Likelihood
-
-        return Likelihood()
-
-    def predict(self, model: Module, batch: Batch) -> Outputs:
-        """Return the negative log-likelihood of each row's learnt tokens and their number, (n, 2)."""
-        from weitiao.models.measure import measured
-
-        return measured(model, batch)
+    # ------------------------------------------------------------ predictions
 
     def decode(self, values: Tensor, features: Sequence[Features], rows: Sequence[Row]) -> list[Prediction]:
         """Return one prediction per row: no text, but `nll`, `tokens` and, for causal models, `bytes` of what was predicted."""
-        from weitiao.models.measure import per_row
-
-        found = []
+        found = super().decode(values, features, rows)
+        if self.masked:
+            return found
         unasked = {feature.row: feature.unasked_bytes for feature in reversed(features)}  # that of each row's first window
-        for row, measures in zip(rows, per_row(values, features, rows), strict=True):
-            if measures and not self.masked:
-                measures["bytes"] = float(len(row.text.encode()) - unasked[row.id])
-            found.append(Prediction(row.id, None, measures=measures))
-        return found
+        return [
+            dataclasses.replace(prediction, measures={**prediction.measures, "bytes": float(len(row.text.encode()) - unasked[row.id])})
+            if prediction.measures
+            else prediction
+            for prediction, row in zip(found, rows, strict=True)
+        ]
 
     # ------------------------------------------------------------ scores
 
@@ -189,7 +177,3 @@ class LanguageModeling(Task):
         from weitiao.metrics.likelihood import BytePerplexity, Perplexity, TokenLoss
 
         return (TokenLoss(), Perplexity()) if self.masked else (TokenLoss(), Perplexity(), BytePerplexity())
-
-    def closeness(self, prediction: Prediction, row: Row) -> float:
-        """Return the mean log-likelihood of the text's tokens: 0 would be certainty."""
-        return -prediction.measures.get("nll", 0.0) / max(prediction.measures.get("tokens", 0.0), 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -13,13 +13,14 @@ from weitiao.core.registry import did_you_mean
 from weitiao.core.rows import Record, Row
 from weitiao.core.textfile import shown
 from weitiao.errors import BadRow, EmptySplit, MissingColumn
+from weitiao.labels.answers import answers_in
+from weitiao.labels.reading import MEND
 
 if TYPE_CHECKING:
     import numpy
     from torch import Tensor
     from torch.nn import Module
 
-_MEND = "Mend or remove the row, or set data.bad_rows=skip."
 _SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|[。！？]|\n|$)", re.DOTALL)
 _SCORED = 3
 """Answers whose probability is told, at most."""
@@ -86,7 +87,7 @@ class QuestionAnswering(Task):
         value = record.values[column]
         if not isinstance(value, str) or not value.strip():
             what = "is empty" if value is None or isinstance(value, str) else f"is {shown(value)}, expected text"
-            raise BadRow(f"{record.place}: {column}: the {'question' if column == self.question else 'context'} {what}.", hint=_MEND)
+            raise BadRow(f"{record.place}: {column}: the {'question' if column == self.question else 'context'} {what}.", hint=MEND)
         return value
 
     def _target(self, record: Record, context: str) -> tuple[tuple[str, int | None], ...]:
@@ -95,7 +96,7 @@ class QuestionAnswering(Task):
         if self.answers not in record.values:
             self._text(record, self.answers)  # raises MissingColumn
         where = f"{record.place}: {self.answers}:"
-        target = tuple(_listed(record.values[self.answers], record.values.get("answer_start"), where))
+        target = tuple(answers_in(record.values[self.answers], record.values.get("answer_start"), where))
         if target and all(_found(context, text, start) is None for text, start in target):
             text, start = target[0]
             times = context.count(text)
@@ -103,7 +104,7 @@ class QuestionAnswering(Task):
             if start is not None:
                 inside = 0 <= start < len(context)
                 stands += f", and not at answer_start {start}" if inside else f", and answer_start {start} is outside of it ({len(context)} characters)"
-            raise BadRow(f"{where} the answer {shown(text)} {stands}.", hint="An answer is a piece of its context, word for word. " + _MEND)
+            raise BadRow(f"{where} the answer {shown(text)} {stands}.", hint="An answer is a piece of its context, word for word. " + MEND)
         return target
 
     def remarks(self, rows: Sequence[Row], split: str) -> Iterator[str]:
@@ -324,34 +325,6 @@ class QuestionAnswering(Task):
 
         references = [text for text, _ in target]
         return max(agreement(measure, said, references, self._units) for measure in (exact, overlap))
-
-
-def _listed(value: Any, start: Any, where: str) -> list[tuple[str, int | None]]:
-    """Return text and stated start of each answer, in any of the known forms. Raises BadRow."""
-    if isinstance(value, Mapping):
-        texts, starts = value.get("text", []), value.get("answer_start", value.get("start"))
-        if isinstance(texts, str):
-            texts, starts = [texts], [starts]
-    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        if strange := [item for item in value if not isinstance(item, Mapping)]:
-            raise BadRow(f"{where} expected objects with text and answer_start, got {shown(strange[0])}.", hint=_MEND)
-        texts, starts = [item.get("text") for item in value], [item.get("answer_start", item.get("start")) for item in value]
-    elif isinstance(value, list):
-        texts, starts = value, start if isinstance(start, list) else None
-    else:
-        texts, starts = ([] if value is None or (isinstance(value, str) and not value.strip()) else [value]), [start]
-    if not isinstance(texts, list) or not isinstance(starts, list | None) or (starts and texts and len(starts) != len(texts)):
-        raise BadRow(f"{where} expected as many texts as starts, got {shown(value)}.", hint='Expected {"text": ["..."], "answer_start": [0]}. ' + _MEND)
-    found = []
-    for text, at in zip(texts, starts or [None] * len(texts), strict=True) if texts else ():
-        if not isinstance(text, str):
-            raise BadRow(f"{where} expected a text, got {shown(text)}.", hint=_MEND)
-        if not text.strip():
-            raise BadRow(f"{where} an answer is empty.", hint="A question without an answer has no answers at all: an empty list. " + _MEND)
-        if at is not None and (isinstance(at, bool) or not isinstance(at, int)):
-            raise BadRow(f"{where} answer_start: expected a whole number, got {shown(at)}.", hint=_MEND)
-        found.append((text, at))
-    return found
 
 
 def _found(context: str, text: str, start: int | None) -> int | None:

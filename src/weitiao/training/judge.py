@@ -15,6 +15,8 @@ from weitiao.core.contracts import Features, Layout, Prediction, Strategy
 from weitiao.core.events import Counted, Event, Phase
 from weitiao.evaluation import baseline, score
 from weitiao.evaluation.predict import Said, answered, outputs
+from weitiao.evaluation.reader import Reader
+from weitiao.models import load
 from weitiao.models.frozen import FrozenStates
 from weitiao.training.prepare import Encoded, Prepared
 
@@ -44,7 +46,7 @@ class Judge:
             known=known,
         )
 
-    def proof(self, model: Module) -> tuple[Tensor | list[Tensor], list[Prediction]]:
+    def proof(self, model: Module, *, tuned: bool = True) -> tuple[Tensor | list[Tensor], list[Prediction]]:
         """Return outputs (fp32) and predictions on the proof rows, with generated answers for some where the task generates."""
         task, rows = self.prepared.recipe.task, self.prepared.data.proof
         values = self.say(model, self.encoded.proof, dtype="fp32").values
@@ -62,7 +64,13 @@ class Judge:
             strategy=self.strategy,
             seed=self.prepared.recipe.train.seed,
             on_batch=lambda done, of: self.tell(Counted(done, of)),
+            reader=Reader(self._untuned if tuned else lambda: model, self.prepared.tokenizer, self.strategy),
         )
+
+    def _untuned(self) -> Module:
+        """Return the model as it was before, loaded once more."""
+        made = self.prepared
+        return self.strategy.wrap(load.weights(made.located, made.config, made.recipe.task.head, seed=made.recipe.train.seed).model)
 
     def before(self, model: Module, *, head_is_new: bool, kept: Path) -> tuple[str, list[Prediction], dict[str, list[Any]]]:
         """Return what before is, its predictions on the proof rows, and the predictions of the baselines.
@@ -80,7 +88,7 @@ class Judge:
         if kept.is_file():
             return "model", [Prediction(**entry) for entry in files.read_json(kept)], baselines
         self.tell(Phase("measuring before: the model as it is"))
-        _, found = self.proof(model)
+        _, found = self.proof(model, tuned=False)
         files.write_json(kept, [asdict(prediction) for prediction in found])
         return "model", found, baselines
 

@@ -43,13 +43,16 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def prepare(recipe: Recipe) -> Prepared:
-    """Return what a run needs before weights. Raises every WeitiaoError that rows, tokenizer or configuration can cause."""
+def prepare(recipe: Recipe, *, read: Callable[[Recipe], inspect_rows.Data] = inspect_rows.read) -> Prepared:
+    """Return what a run needs before weights. Raises every WeitiaoError that rows, tokenizer or configuration can cause.
+
+    read: how the rows of the recipe are read.
+    """
     found = locate.locate(recipe.model) if isinstance(recipe.model, str) else None
     if found is not None:
         locate.check_reachable(found)
     device = device_of(recipe.train.device)
-    data = inspect_rows.read(recipe)
+    data = read(recipe)
     if isinstance(recipe.model, str):
         assert found is not None
         located = convert.ready(found)

@@ -130,7 +130,7 @@ def summarise(
 
 def _held(forecast: dict[str, Any], seconds: float, steps: int, memory_gb: float) -> dict[str, Any]:
     """Return what happened as a share of the forecast; nothing where an earlier version made the forecast."""
-    if not forecast.get("seconds_per_step") or not steps:
+    if not forecast.get("seconds_per_step") or not forecast.get("memory_gb") or not steps:
         return {}
     held = {"time": seconds / steps / forecast["seconds_per_step"], "memory": memory_gb / forecast["memory_gb"]}
     return {"forecast_held": {name: round(share, 3) for name, share in held.items()}}

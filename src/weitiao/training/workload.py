@@ -64,7 +64,7 @@ def rows_of(task: Task, train: Sequence[Features], dev: Sequence[Features], proo
     chosen = np.unique(np.linspace(0, len(train) - 1, SAMPLED).astype(int))
     some = [train[n] for n in chosen.tolist()]
     asked = sum(sum(task.trained_tokens(item)) for item in some) / max(sum(map(len, some)), 1)
-    answers = min(task.generated_rows, len(proof)) if task.generation else 0
+    answers = min(task.generated_rows, len(proof)) * task.generation.samples if task.generation else 0
     new_tokens = task.generation.max_new_tokens if task.generation else 0
     shared = shared_prefix(some) if task.packs else 0
     return Rows(lengths(train), lengths(dev), lengths(proof), asked, head_is_new, answers, new_tokens, shared)

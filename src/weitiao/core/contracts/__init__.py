@@ -8,7 +8,7 @@ from weitiao.core.contracts.loss import Coupled, Loss, Objective, Term, is_coupl
 from weitiao.core.contracts.method import Capability, Method, ParameterGroup, Regularizer, Strategy
 from weitiao.core.contracts.metric import Metric, TextMetric, references
 from weitiao.core.contracts.source import Source, Split
-from weitiao.core.contracts.task import Answer, Generation, Head, Task, Traits
+from weitiao.core.contracts.task import Answer, Generation, Head, Task, TextReader, Traits
 from weitiao.core.contracts.tokens import Frame, Tokens
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Task",
     "Term",
     "TextMetric",
+    "TextReader",
     "Tokens",
     "Traits",
     "is_coupled",

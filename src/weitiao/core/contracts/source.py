@@ -36,6 +36,8 @@ class Source(Component):
     """Share of `train` split off as test when `test` is absent. Default: 0.1, or none where dev is given: then half of dev is held back."""
     train_rows: PositiveInt | None = None
     """Training rows to use, at most, drawn by a hash of their text: always the same ones. Default: all."""
+    test_rows: PositiveInt | None = None
+    """Rows of `test` to use, at most, drawn by a hash of their text: always the same ones. Default: all."""
     bad_rows: Literal["error", "skip"] = "error"
     """What to do with a row that cannot be used: stop and name it, or leave it out and count it in the report."""
 

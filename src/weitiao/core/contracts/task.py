@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from pydantic import Field
 
@@ -66,8 +66,12 @@ class Generation:
     """Tokens are drawn from the smallest set that has this probability (arXiv:1904.09751)."""
     stop: tuple[str, ...] = ()
     """Strings at which a text ends besides its end tokens; they are not part of it."""
+    keeps_blanks: bool = False
+    """Whether blanks at the beginning and the end of a text belong to it, as they do in code."""
     num_beams: int = 1
     """Texts that are followed side by side, of which the most probable is taken (beam search)."""
+    samples: int = 1
+    """Texts that are generated for each prompt of a row, each drawn with random numbers of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,18 @@ class Answer:
     """Tokens generated, the end token not counted."""
     stopped: bool
     """Whether the model ended it by itself."""
+
+
+class TextReader(Protocol):
+    """What evaluation lends a task so that others than the model that wrote them read generated texts."""
+
+    def likelihoods(self, texts: Sequence[str]) -> list[tuple[float, float] | None] | None:
+        """Return for each text its negative log-likelihood under the untuned model and the tokens asked for; None where there are none, or no model."""
+        ...
+
+    def labels(self, artifact: str, texts: Sequence[str]) -> list[Any]:
+        """Return what an artifact predicts for each text. Raises ArtifactError."""
+        ...
 
 
 class Task(Component):
@@ -217,6 +233,14 @@ class Task(Component):
     def answered(self, prediction: Prediction, answer: Answer) -> Prediction:
         """Return the prediction with a generated answer."""
         raise NotImplementedError(f"{self.name} generates nothing")
+
+    def all_answered(self, rows: Sequence[Row], predictions: Sequence[Prediction], answers: Sequence[Sequence[Answer]]) -> list[Prediction]:
+        """Return the predictions with the answers generated for their rows, as many for each as `generation` says."""
+        return [self.answered(prediction, said[0]) for prediction, said in zip(predictions, answers, strict=True)]
+
+    def weighed(self, rows: Sequence[Row], predictions: Sequence[Prediction], reader: TextReader) -> list[Prediction]:
+        """Return predictions that are to be scored, with what others say of their generated answers."""
+        return list(predictions)
 
     # ------------------------------------------------------------ scores
 
