@@ -68,7 +68,7 @@ def _with_delta(opens: Mapping[str, Any], name: str) -> list[str]:
             'changed = load_file("delta/delta.safetensors")',
             "for key, tensor in changed.items():",
             '    name, _, axis = key.rpartition(".at.")  # entries of a tensor, chosen along one of its axes or as in a flat list',
-            "    if axis:",
+            "    if name:",
             '        whole = model.get_parameter(name).data.view(-1) if axis == "flat" else model.get_parameter(name).data',
             '        whole.index_copy_(0 if axis == "flat" else int(axis), tensor.long(), changed[f"{name}.values"])',
             '    elif not key.endswith(".values"):',
