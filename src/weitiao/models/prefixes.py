@@ -90,9 +90,10 @@ def _heard(model: Any) -> bool:
     seam: _Seam = inside[0][0]
     seam.asked.clear()
     ids = torch.arange(3, 9, device=next(model.parameters()).device)[None]
+    mask = torch.ones((1, 1, 6, 6), dtype=torch.bool, device=ids.device)  # of four dimensions: handed on unread, as the meta device needs it
     try:
         with torch.no_grad():
-            getattr(model, str(model.base_model_prefix), model)(input_ids=ids)
+            getattr(model, str(model.base_model_prefix), model)(input_ids=ids, attention_mask=mask)
     except (TypeError, ValueError, RuntimeError, NotImplementedError, KeyError, AttributeError):
         return False
     return seam.asked == {number for _, number in inside}
@@ -158,5 +159,5 @@ def _attend(module: Module, query: Tensor, key: Tensor, value: Tensor, attention
             at = torch.arange(keys - queries, keys, device=query.device)[:, None] + seam.count
             seen = at - torch.arange(seam.count, device=query.device)[None] < window
         ahead = seen if mask.dtype == torch.bool else torch.zeros_like(seen, dtype=mask.dtype).masked_fill_(~seen, torch.finfo(mask.dtype).min)
-        mask = torch.cat([ahead.expand(*mask.shape[:2], -1, -1), mask], -1)
+        mask = torch.cat([ahead.expand(*mask.shape[:2], -1, -1), mask.expand(-1, -1, queries, keys)], -1)
     return attention.attend(module, query, torch.cat([own_keys, key], 2), torch.cat([own_values, value], 2), mask, **others)
