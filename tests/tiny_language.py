@@ -127,6 +127,18 @@ def head_of(family: str) -> str:
     return "AutoModelForMaskedLM" if family in MASKED else "AutoModelForSeq2SeqLM" if family in ENCODER_DECODERS else "AutoModelForCausalLM"
 
 
+def model(family: str) -> Any:
+    """Return a random language model of a family that never draws at random."""
+    import torch
+    import transformers
+
+    still = config(family, 330)
+    for name in (name for name in still.to_dict() if "dropout" in name or "pdrop" in name):
+        setattr(still, name, 0.0)
+    torch.manual_seed(0)
+    return getattr(transformers, head_of(family)).from_config(still)
+
+
 def build(folder: Path, family: str, **tokens: Any) -> Path:
     """Write a random model of a family with its tokenizer; encoders put <bos> and <eos> around a text."""
     import torch

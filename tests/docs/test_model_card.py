@@ -123,6 +123,12 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, tiny_chat_artifact: Path
         "adapter for relations": made("adapter for relations", llama, "relations.json", {**relations, "markers": ["<", ">", '"', '"']}, LORA),
         "model for vectors": made("model for vectors", llama, "searches.json", {**vectors, "query_prefix": 'ask "it": '}, "full"),
         "adapter for vectors": made("adapter for vectors", bert, "searches.json", {**vectors, "pooling": "cls"}, LORA),
+        "delta for one label": made("delta for one label", bert, "labels.csv", classify, "bitfit"),
+        "delta for hidden words": made(
+            "delta for hidden words", masked, "texts.json", {"name": "language_modeling", "masked": True, "max_length": 32}, "subnetwork"
+        ),
+        "delta for words": made("delta for words", bert, "entities.json", tag, {"name": "attention_heads", "heads": [[0, 1]]}),
+        "delta for a number": made("delta for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, "adapter"),
         "model for a number": made("model for a number", bert, "numbers.csv", {**classify, "problem_type": "regression"}, "full"),
     }
 
@@ -152,9 +158,11 @@ def test_the_python_of_every_card_runs_in_its_folder_and_says_what_weitiao_says(
         return weitiao.load(artifacts[name]).predict("A text.")[0].value
 
     assert f"'label': '{own('model for one label')}'" in said["model for one label"]
-    assert said["adapter for one label"] == own("adapter for one label")
+    for name in ("adapter for one label", "delta for one label"):
+        assert said[name] == own(name)
     assert said["adapter for several labels"] == str(own("adapter for several labels"))
-    assert float(said["adapter for a number"]) == pytest.approx(own("adapter for a number"), abs=1e-4)
+    for name in ("adapter for a number", "delta for a number"):
+        assert float(said[name]) == pytest.approx(own(name), abs=1e-4)
     assert str(own("model for a number"))[:6] in said["model for a number"]
     pair = {"premise": "A text.", "hypothesis": "Another text."}
     for name in ("model for pairs", "adapter for pairs"):

@@ -8,12 +8,15 @@ from typing import Any
 from weitiao.core.report import before_said, digits_of, number, title
 from weitiao.core.snippets import snippet
 
+LIBRARIES = {"model": "transformers", "adapter": "peft", "delta": "weitiao"}
+"""Folder that an artifact holds -> the library that opens it."""
+
 
 def card(report: Mapping[str, Any]) -> str:
     """Return the model card (README.md of an artifact), written from the report."""
     lines = [
         "---",
-        "library_name: transformers" if report["opens_with"]["folder"] == "model" else "library_name: peft",
+        f"library_name: {LIBRARIES[report['opens_with']['folder']]}",
         "tags: [weitiao]",
         "---",
         "",

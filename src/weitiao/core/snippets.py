@@ -33,6 +33,16 @@ def _opened(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
             'tokenizer = AutoTokenizer.from_pretrained("model")',
             f'model = {name}.from_pretrained("model")',
         ]
+    if opens.get("needs") == "weitiao":
+        return [
+            "import weitiao",
+            "from transformers import AutoTokenizer",
+            "",
+            'tokenizer = AutoTokenizer.from_pretrained("tokenizer")',
+            'model = weitiao.load(".").model  # a model of transformers with something of weitiao in it',
+        ]
+    if opens["folder"] == "delta":
+        return _with_delta(opens, name)
     kind = "AutoPeftModelForFeatureExtraction" if name == "AutoModel" else name.replace("AutoModel", "AutoPeftModel")
     labels = f"num_labels={opens['num_labels']}, " if "num_labels" in opens else ""
     return [
@@ -41,6 +51,39 @@ def _opened(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
         "",
         'tokenizer = AutoTokenizer.from_pretrained("tokenizer")',
         f'model = {kind}.from_pretrained("adapter", {labels}dtype="float32")  # the precision it was measured in',
+    ]
+
+
+def _in_peft(opens: Mapping[str, Any]) -> bool:
+    """Tell whether the model comes inside an object of PEFT."""
+    return bool(opens["folder"] == "adapter") and "needs" not in opens
+
+
+def _with_delta(opens: Mapping[str, Any], name: str) -> list[str]:
+    """Return the lines that put what was trained onto the base model."""
+    labels = f", num_labels={opens['num_labels']}" if "num_labels" in opens else ""
+    put = ['model.load_state_dict(load_file("delta/delta.safetensors"), strict=False)']
+    if opens["delta"] == "entries":
+        put = [
+            'changed = load_file("delta/delta.safetensors")',
+            "for key, tensor in changed.items():",
+            '    name, _, axis = key.rpartition(".at.")  # entries of a tensor, chosen along one of its axes or as in a flat list',
+            "    if name:",
+            '        whole = model.get_parameter(name).data.view(-1) if axis == "flat" else model.get_parameter(name).data',
+            '        whole.index_copy_(0 if axis == "flat" else int(axis), tensor.long(), changed[f"{name}.values"])',
+            '    elif not key.endswith(".values"):',
+            "        model.get_parameter(key).data.copy_(tensor)",
+        ]
+    return [
+        "import json",
+        "",
+        "from safetensors.torch import load_file",
+        f"from transformers import {name}, AutoTokenizer",
+        "",
+        'tokenizer = AutoTokenizer.from_pretrained("tokenizer")',
+        'base = json.load(open("delta/delta.json"))["base"]',
+        f'model = {name}.from_pretrained(base{labels}, dtype="float32")',
+        *put,
     ]
 
 
@@ -103,7 +146,7 @@ def _tags(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
             'for found in tag("Ada Lovelace was born in London."):',
             '    print(found["word"], found.get("entity_group") or found["entity"], round(float(found["score"]), 3))',
         ]
-    inside = "model.eval()" if opens["folder"] == "model" else "model.eval().get_base_model()"
+    inside = "model.eval().get_base_model()" if _in_peft(opens) else "model.eval()"
     asked = ["    logits = model.eval()(**inputs).logits[0]"]
     if opens["auto_class"] == "AutoModelForSequenceClassification":
         asked = [
@@ -195,7 +238,7 @@ def _finds(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     asked = [
         "import torch",
         *_opened(opens, task),
-        *(merged if opens["folder"] == "adapter" else []),
+        *(merged if _in_peft(opens) else []),
         'question, context = "Who wrote the first program?", "The first program was written by Ada Lovelace in 1843."',
     ]
     if pair["own"]:
@@ -275,6 +318,8 @@ def _fills(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     asked = 'print(fill(f"The {fill.tokenizer.mask_token} is here.")[0]["sequence"])'
     if opens["folder"] == "model":
         return ["from transformers import pipeline", "", 'fill = pipeline("fill-mask", model="model")', asked]
+    if not _in_peft(opens):
+        return ["from transformers import pipeline", *_opened(opens, task), 'fill = pipeline("fill-mask", model=model, tokenizer=tokenizer)', asked]
     return [
         "from peft import PeftConfig, PeftModel",
         "from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline",

@@ -30,11 +30,12 @@ class Predictor:
         self.model: Any = self.strategy.wrap(artifact.method.load(artifact.folder, self.task.head)).eval()
         folder = str(artifact.folder / "tokenizer")
         config = self.model.config
+        room = positions(config, taken=artifact.method.positions_taken)
         self.tokenizer = Tokenizer(
-            Located(folder, folder, True, folder), positions(config), token_types=token_types(config), decoder_start=decoder_start(config, self.task.head)
+            Located(folder, folder, True, folder), room, token_types=token_types(config), decoder_start=decoder_start(config, self.task.head)
         )
         if self.task.generation is not None:  # the saved tokenizer's limit is task.max_length, and a conversation may be longer than a row
-            self.tokenizer.longest = positions(self.model.config)
+            self.tokenizer.longest = room
         self.tokenizer.suit(self.model)
         self._read = Known()  # the conversation so far: only what is new of it is computed
 

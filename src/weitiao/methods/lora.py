@@ -44,8 +44,9 @@ class LoRA(Method):
 
         if self.adapter is not None:
             return adapter.continued(model, self.adapter)
-        return adapter.lora(
+        return adapter.inject(
             model,
+            "LORA",
             targets=self.target_modules,
             r=self.r,
             lora_alpha=self.lora_alpha,

@@ -3,53 +3,91 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
-import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import Linear, Module
+from torch.nn import Module
 
-from weitiao.core import document
 from weitiao.core.contracts import Head
-from weitiao.errors import Damaged, ModelError, NoTargets, NotFound
-from weitiao.models.anatomy import anatomy
+from weitiao.core.registry import did_you_mean
+from weitiao.errors import BadValue, Damaged, ModelError, NoTargets, NotFound
+from weitiao.models import base
+from weitiao.models.head import TASKS, new_modules
 from weitiao.models.load import _quiet, configuration, weights
-from weitiao.models.locate import Located, locate
+from weitiao.models.targets import target_modules
 
 FOLDER = "adapter"
 """Name of the folder inside an artifact."""
-ALL_LINEAR = "all-linear"
 _WRAPPER = "_weitiao_peft"
-_HEADS = {
-    "ForSequenceClassification": "SEQ_CLS",
-    "ForTokenClassification": "TOKEN_CLS",
-    "ForQuestionAnswering": "QUESTION_ANS",
-    "ForQuestionAnsweringSimple": "QUESTION_ANS",
-}
-"""How the names of classes end whose head a checkpoint may lack -> what PEFT calls their task."""
 
 
-def lora(model: Module, *, targets: str | Sequence[str], modules_to_save: Sequence[str] | None, **settings: Any) -> Module:
-    """Return the model with LoRA beside the chosen linear layers; nothing else trains but modules_to_save and a classification head.
+def inject(model: Module, kind: str, *, targets: str | Sequence[str], modules_to_save: Sequence[str] | None = None, **settings: Any) -> Module:
+    """Return the model with an adapter in the chosen linear layers; nothing else trains but modules_to_save and a new head.
 
-    targets: `all-linear`, names, or a regular expression. Raises NoTargets.
+    kind: as PEFT calls it, such as LORA. targets: `all-linear`, names, or a regular expression. settings: of PEFT's
+    configuration, whose errors are passed on. Raises NoTargets.
     """
     import peft
 
-    chosen = _targets(model, targets)
+    chosen = target_modules(model, targets)
     saved = list(modules_to_save or [])
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     if unknown := [name for name in saved if name not in names]:
         raise NoTargets(
             f"method.modules_to_save: the model has no module '{unknown[0]}'.", hint=f"At its top: {', '.join(n for n, _ in model.named_children())}."
         )
-    saved += [name for name in _new_modules(model) if name not in saved]
-    config = peft.LoraConfig(target_modules=chosen, modules_to_save=saved or None, task_type=_task_type(model), **settings)
+    saved += [name for name in (path.rpartition(".")[2] for path in new_modules(model)) if name not in saved]
+    with quiet_peft():
+        config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind](target_modules=chosen, modules_to_save=saved or None, task_type=task_type(model), **settings)
     return _wrapped(model, config)
+
+
+OURS = {"LORA": "lora", "ADALORA": "adalora", "VERA": "vera", "IA3": "ia3", "LN_TUNING": "norm"}
+"""Types of PEFT that are methods of their own here."""
+_NOT_HERE = {"target_modules", "modules_to_save", "task_type", "peft_type", "inference_mode"}
+"""Settings of every configuration that follow from the method and the model."""
+
+
+def other(model: Module, kind: str, *, configuration: Mapping[str, Any], **chosen: Any) -> Module:
+    """Return the model with an adapter of any type that PEFT puts into linear layers. Raises BadValue where PEFT does not take it so, NoTargets."""
+    import peft
+
+    known = {str(name.value if isinstance(name, Enum) else name): made for name, made in peft.PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    fields = {name: {field.name for field in dataclasses.fields(made)} for name, made in known.items()}
+    taken = sorted(name.lower() for name in known if {"target_modules", "modules_to_save"} <= fields[name] and name not in OURS)
+    asked = kind.upper()
+    if asked in OURS:
+        raise BadValue(f"method.type: {kind} is a method of its own.", hint=f"Use method.name={OURS[asked]}.")
+    if asked in known and asked.lower() not in taken:
+        raise BadValue(f"method.type: '{kind}' is not put into linear layers.", hint=f"Known: {', '.join(taken)}; prompts are methods of their own.")
+    if asked not in known:
+        raise BadValue(f"method.type: '{kind}' is no type of the installed PEFT.{did_you_mean(kind.lower(), taken)}", hint=f"Known: {', '.join(taken)}.")
+    if unknown := sorted({*configuration} - fields[asked]):
+        usual = {field.name for field in dataclasses.fields(peft.PeftConfig)}
+        raise BadValue(
+            f"method.configuration: {asked.lower()} has no setting '{unknown[0]}'.{did_you_mean(unknown[0], fields[asked])}",
+            hint=f"Settings of {known[asked].__name__}: {', '.join(sorted(fields[asked] - usual - _NOT_HERE))}.",
+        )
+    if twice := sorted({*configuration} & _NOT_HERE):
+        raise BadValue(f"method.configuration: {twice[0]} is not set here.", hint="target_modules and modules_to_save are settings of the method.")
+    try:
+        return inject(model, asked, **chosen, **configuration)
+    except (ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
+        said = str(error).strip().partition("\n")[0].rstrip(".")[:300]
+        raise BadValue(
+            f"method: PEFT cannot put {asked.lower()} into this model so: {said}.", hint="Change method.configuration or method.target_modules."
+        ) from None
+
+
+def tuner(model: Module) -> Any:
+    """Return PEFT's own object around the adapted model, which has its configuration and what it computes besides a forward."""
+    return getattr(model, _WRAPPER).base_model
 
 
 def continued(model: Module, place: str) -> Module:
@@ -68,7 +106,7 @@ def continued(model: Module, place: str) -> Module:
 def save(model: Module, artifact: Path) -> None:
     """Write `adapter/`: adapter_model.safetensors and adapter_config.json, as `PeftModel.save_pretrained` does."""
     wrapper: Any = getattr(model, _WRAPPER)
-    with _quiet_peft():
+    with quiet_peft():
         wrapper.save_pretrained(artifact / FOLDER, save_embedding_layers=False)
     (artifact / FOLDER / "README.md").unlink(missing_ok=True)  # the artifact has its own card
 
@@ -76,55 +114,44 @@ def save(model: Module, artifact: Path) -> None:
 def load(artifact: Path, head: Head) -> Module:
     """Return the base model with the adapter. Raises NotFound where the base is not where it was, Damaged where files are missing."""
     folder = artifact / FOLDER
-    base = _base(artifact)
-    model = weights(base, configuration(base, head), head, seed=0).model
-    return _opened(model, str(folder), trainable=False)
-
-
-def _base(artifact: Path) -> Located:
-    """Return where the base model is: as the recipe names it, else where the adapter says it was."""
     try:
-        named = json.loads((artifact / FOLDER / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+        named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError):
-        raise Damaged(f"{artifact / FOLDER}: adapter_config.json is missing or damaged.", hint="Copy the artifact again from where it was made.") from None
-    if Path(named).is_dir():
-        return Located(named, named, True, named)
-    recipe = artifact / "recipe.yaml"
-    asked = document.parse(recipe.read_text(encoding="utf-8"), where=str(recipe))[0].get("model") if recipe.is_file() else None
-    if isinstance(asked, str):
-        from weitiao.models.convert import ready
-
-        with contextlib.suppress(NotFound):
-            return ready(locate(asked))
-    if Path(named).is_absolute():
-        raise NotFound(f"the base model of {artifact} is not at {named}.", hint="Put the base model back there: an adapter is of no use without it.")
-    return locate(named)
+        raise Damaged(f"{folder}: adapter_config.json is missing or damaged.", hint="Copy the artifact again from where it was made.") from None
+    located = base.of_artifact(artifact, named)
+    model = weights(located, configuration(located, head), head, seed=0).model
+    return _opened(model, str(folder), trainable=False)
 
 
 def _opened(model: Module, place: str, *, trainable: bool) -> Module:
     import peft
 
     try:
-        with _quiet_peft():
+        with quiet_peft():
             wrapper = peft.PeftModel.from_pretrained(model, place, is_trainable=trainable, autocast_adapter_dtype=False)
     except (ValueError, RuntimeError, KeyError, OSError) as error:
         said = str(error).strip().partition("\n")[0].rstrip(".")[:200]
         raise ModelError(f"the adapter {place} does not fit the model: {said}.", hint="Use the base model that it was trained on.") from None
-    opened: Any = wrapper.base_model.model
-    inner: Module = opened
-    return _kept(inner, wrapper)
+    if wrapper.active_peft_config.is_prompt_learning:
+        from weitiao.models import prefixes, prompts
+
+        in_attention = wrapper.active_peft_config.peft_type == peft.PeftType.PREFIX_TUNING
+        return prefixes.install(wrapper) if in_attention else prompts.install(wrapper)
+    inner: Module = wrapper.base_model.model
+    return keep(inner, wrapper)
 
 
 def _wrapped(model: Module, config: Any) -> Module:
     import peft
 
-    with _quiet_peft():
+    with quiet_peft():
         wrapper = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
     inner: Module = wrapper.base_model.model
-    return _kept(inner, wrapper)
+    return keep(inner, wrapper)
 
 
-def _kept(inner: Module, wrapper: Any) -> Module:
+def keep(inner: Module, wrapper: Any) -> Module:
+    """Return the model inside PEFT's object, which it remembers for `save`."""
     from weitiao.models import low_rank
 
     object.__setattr__(inner, _WRAPPER, wrapper)  # not a submodule: the wrapper holds the model, not the other way round
@@ -136,7 +163,7 @@ def _configuration(place: str) -> Any:
     import peft
 
     try:
-        with _quiet_peft():
+        with quiet_peft():
             return peft.PeftConfig.from_pretrained(place)
     except (ValueError, OSError, KeyError, TypeError):
         raise NotFound(
@@ -144,9 +171,10 @@ def _configuration(place: str) -> Any:
         ) from None
 
 
-def _task_type(model: Module) -> str | None:
+def task_type(model: Module) -> str | None:
+    """Return what PEFT calls the task of a model's class; None where it has no name for it."""
     name = type(model).__name__
-    if kind := next((kind for ending, kind in _HEADS.items() if name.endswith(ending)), None):
+    if kind := next((kind for ending, kind in TASKS.items() if name.endswith(ending)), None):
         return kind
     config: Any = model.config
     if config.is_encoder_decoder:
@@ -156,61 +184,9 @@ def _task_type(model: Module) -> str | None:
     return "CAUSAL_LM" if name.endswith(("ForCausalLM", "LMHeadModel")) else None
 
 
-def _new_modules(model: Module) -> list[str]:
-    """Return the modules of a head that its checkpoint may lack: they train whole and are saved with the adapter."""
-    if _task_type(model) not in _HEADS.values():
-        return []
-    body = str(model.base_model_prefix)
-    above = [name for name, module in model.named_children() if name != body and any(True for _ in module.parameters())]
-    return above + [name for name, _ in model.get_submodule(body).named_children() if name == "pooler"]
-
-
-# ------------------------------------------------------------ targets
-
-
-def _targets(model: Module, asked: str | Sequence[str]) -> list[str] | str:
-    """Return what PEFT gets as target_modules. Raises NoTargets."""
-    candidates = _linear_layers(model)
-    if asked == ALL_LINEAR:
-        return _all_linear(model, candidates)
-    leaves = sorted({name.rpartition(".")[2] for name in candidates})
-    names = [asked] if isinstance(asked, str) else list(asked)
-    if isinstance(asked, str) and asked not in leaves:
-        try:
-            matched = any(re.fullmatch(asked, name) for name in candidates)
-        except re.error as error:
-            raise NoTargets(f"method.target_modules: {asked!r} is not a regular expression ({error}).", hint=f"Linear layers: {', '.join(leaves)}.") from None
-        if matched:
-            return asked
-        names = [part.strip() for part in asked.split(",")]
-    unknown = [name for name in names if not any(layer == name or layer.endswith(f".{name}") for layer in candidates)]
-    if unknown or not names:
-        what = f"{unknown[0]!r} matches" if unknown else "the list is empty and matches"
-        raise NoTargets(
-            f"method.target_modules: {what} no linear layer of the model.", hint=f"Linear layers: {', '.join(leaves)}; or all-linear, or a regular expression."
-        )
-    return names
-
-
-def _all_linear(model: Module, candidates: Sequence[str]) -> list[str] | str:
-    stacks = anatomy(model).stacks
-    prefixes = tuple(f"{stack}." for stack in stacks)
-    inside = [name for name in candidates if name.startswith(prefixes)]
-    leaves = sorted({name.rpartition(".")[2] for name in inside})
-    alike = [name for name, _ in model.named_modules() if not name.startswith(prefixes) and name.rpartition(".")[2] in leaves]
-    if not inside:
-        raise NoTargets("method.target_modules: the model's layers hold no linear layer.", hint="Use method.name=full.")
-    return rf"({'|'.join(map(re.escape, stacks))})\.\d+\..*\b({'|'.join(leaves)})" if alike else leaves
-
-
-def _linear_layers(model: Module) -> list[str]:
-    from transformers.pytorch_utils import Conv1D
-
-    return [name for name, module in model.named_modules() if isinstance(module, Linear | Conv1D)]
-
-
 @contextlib.contextmanager
-def _quiet_peft() -> Iterator[None]:
+def quiet_peft() -> Iterator[None]:
+    """Keep PEFT's warnings off the terminal."""
     with _quiet(), warnings.catch_warnings(), torch.autocast("cpu", enabled=False):
         warnings.simplefilter("ignore")
         yield

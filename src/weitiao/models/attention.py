@@ -48,7 +48,7 @@ def install(model: Module) -> bool:
     before = getattr(chooser.config, "_attn_implementation", None)
     if next(model.parameters()).device.type not in ("cpu", "cuda") or before not in ("sdpa", "eager") or _relative_positions(model):
         return bool(before == NAME)
-    register(NAME, _attention)
+    register(NAME, attend)
     expected = _said(model)
     try:
         chooser.set_attn_implementation(NAME)
@@ -176,7 +176,7 @@ def register(name: str, function: Callable[..., tuple[Tensor, None]]) -> None:
     AttentionMaskInterface.register(name, sdpa_mask)
 
 
-def _attention(
+def attend(
     module: Module,
     query: Tensor,
     key: Tensor,
@@ -212,7 +212,7 @@ def _attention(
     if (softcap or (dropout and query.device.type == "cpu")) and (whole or masked or softcap):
         mask = attention_mask
         if mask is None and causal and query.shape[2] > 1:
-            mask = _visible(query.shape[2], sliding_window, True, query.device)
+            mask = visible(query.shape[2], sliding_window, True, query.device)
         return _plain(query, key, value, mask, scale, dropout, softcap), None
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -256,7 +256,7 @@ def _per_document(
     parts = [torch.split(tensor, list(documents), dim=2) for tensor in (query, key, value)]
     found = []
     for q, k, v in zip(*parts, strict=True):
-        mask = _visible(q.shape[2], window, causal, q.device) if causal or window else None
+        mask = visible(q.shape[2], window, causal, q.device) if causal or window else None
         found.append(_plain(q, k, v, mask, scale, dropout, softcap))
     return torch.cat(found, dim=1)
 
@@ -277,7 +277,7 @@ def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale
     return torch.matmul(weights, value).transpose(1, 2).contiguous()
 
 
-def _visible(length: int, window: int | None, causal: bool, device: torch.device) -> Tensor:
+def visible(length: int, window: int | None, causal: bool, device: torch.device) -> Tensor:
     """Return (length, length), true where a position (row) sees another (column)."""
     seen = torch.ones((length, length), dtype=torch.bool, device=device)
     if causal:

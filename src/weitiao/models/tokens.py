@@ -262,14 +262,14 @@ class Tokenizer:
             self.tokenizer.model_max_length = before
 
 
-def positions(config: Any) -> int | None:
-    """Return how many tokens a model can take, specials included; None where its configuration does not say."""
+def positions(config: Any, *, taken: int = 0) -> int | None:
+    """Return how many tokens a model can take, specials included and without positions that are taken; None where its configuration does not say."""
     limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     if limit is None or limit <= 0:
         return None
     if config.model_type in POSITIONS_BEHIND_PADDING:
-        return int(limit) - (config.pad_token_id or 0) - 1
-    return int(limit)
+        limit = int(limit) - (config.pad_token_id or 0) - 1
+    return int(limit) - taken
 
 
 def token_types(config: Any) -> bool:

@@ -90,8 +90,8 @@ def steps(
             optimizer.zero_grad(set_to_none=True)
             raise diverged(model, objective, batches, loader, step=step, strategy=strategy, dtype=dtype)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
         method.after_step(model, step + 1, schedule.total)
+        optimizer.zero_grad(set_to_none=True)
         tokens, examples = sum(batch.tokens for batch in batches), sum(len(batch.rows) for batch in batches)
         yield Done(step + 1, loss, norm, rate, tokens, examples, time.perf_counter() - began)
 

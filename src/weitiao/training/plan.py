@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.nn import Module
 
+from weitiao.core.contracts import Capability
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
 from weitiao.errors import Conflict
@@ -89,7 +90,10 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
         why = "the disk has no room for their states" if facts.frozen_layers else "the first layer trains, or something random happens below it"
         notes.append(f"train.cache_features: nothing is kept, because {why}.")
     if train.packing and not facts.packing:
-        notes.append("train.packing: this model does not keep packed rows apart (or the task has none to pack), so rows of like length are padded.")
+        why = "this model does not keep packed rows apart (or the task has none to pack)"
+        if Capability.ROWS_APART in recipe.method.can:
+            why = f"{recipe.method.name} puts something before every row"
+        notes.append(f"train.packing: {why}, so rows of like length are padded.")
     if facts.readout == "full logits":
         notes.append("Logits of this architecture cannot be read out of its hidden states, so they are computed in full: more memory, the same loss.")
     if facts.tokens["share_past_limit"] > 0:
@@ -192,6 +196,11 @@ def _too_little(told: dict[str, Any], free_gb: float | None) -> str:
     )
 
 
+def _packs(recipe: Recipe) -> bool:
+    """Tell whether rows of the task can be packed, and the method puts nothing before each of them."""
+    return recipe.task.packs and Capability.ROWS_APART not in recipe.method.can
+
+
 def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:
     """Return the facts with what the loaded model shows when it is tried: precision on a GPU, whether packed rows stay apart, the read-out."""
     task, device = recipe.task, next(model.parameters()).device
@@ -202,7 +211,7 @@ def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:
     if not task.reads_out:
         return known
     known = replace(known, readout="labelled positions" if readout.of(model) is not None else "full logits")
-    if not task.packs or recipe.train.packing is False:
+    if not _packs(recipe) or recipe.train.packing is False:
         return replace(known, packing=False)
     attention.install(model)
     packing = attention.keeps_documents_apart(model)
@@ -274,9 +283,9 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
     return Facts(
         data=data.fingerprint,
         windows=len(encoded.train),
-        packing=recipe.task.packs and not getattr(config, "is_encoder_decoder", False),
+        packing=_packs(recipe) and not getattr(config, "is_encoder_decoder", False),
         readout="labelled positions" if recipe.task.reads_out else None,
-        shares=recipe.task.packs and not random and not getattr(config, "is_encoder_decoder", False),
+        shares=_packs(recipe) and not random and not getattr(config, "is_encoder_decoder", False),
         frozen_layers=unchanging,
         trained_words=words,
         resting=vocabulary.resting(model, words),

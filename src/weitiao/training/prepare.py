@@ -64,9 +64,13 @@ def prepare(recipe: Recipe, *, read: Callable[[Recipe], inspect_rows.Data] = ins
     if own and labels and set(own) == set(labels) and own != labels:
         task = task.revised(labels=own)  # the checkpoint's head stays usable in its own order
     config = load.configuration(located, task.head, dropout=recipe.train.dropout)
-    tokenizer = tokens.Tokenizer(
-        located, tokens.positions(config), token_types=tokens.token_types(config), decoder_start=tokens.decoder_start(config, task.head)
-    )
+    room = tokens.positions(config, taken=recipe.method.positions_taken)
+    if room is not None and room <= 0:
+        raise BadValue(
+            f"method: {recipe.method.name} takes {recipe.method.positions_taken} positions, and the model has {tokens.positions(config)}: no text fits.",
+            hint="Set method.num_virtual_tokens lower: 10 to 100 are usual.",
+        )
+    tokenizer = tokens.Tokenizer(located, room, token_types=tokens.token_types(config), decoder_start=tokens.decoder_start(config, task.head))
     config.pad_token_id = tokenizer.pad_id
     if tokenizer.longest is not None and task.max_length > tokenizer.longest:
         if "max_length" in recipe.task.model_fields_set:

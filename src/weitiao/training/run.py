@@ -146,14 +146,19 @@ class _Run:
         for regularizer in recipe.regularize:
             objective = regularizer.wrap(objective)
         loader = self._loader()
-        method.calibrate(self.model, objective, (batch for step in range(loader.steps_per_epoch) for batch in loader.step(step)))
+        checkpoints = state.complete(self.folder.state)
+        if checkpoints:
+            method.settle(self.model, state.settled(checkpoints[-1], self.strategy))
+        else:
+            method.calibrate(self.model, objective, (batch for step in range(loader.steps_per_epoch) for batch in loader.step(step)))
         self.model, self.cast = trainable(self.model, method, plan)
+        self._count()
         self.levers = Levers(recipe, plan, self.judge, self.strategy, self.tell, self.notes)
         self.levers.pull(self.model)
         optimizer = optim.optimizer(optim.by_layer(method.groups(self.model), self.model, recipe.train.layer_decay), recipe.train)
         self.schedule = loop.Schedule(plan.learning_rate, plan.warmup_steps, plan.steps, recipe.train.schedule)
         progress = state.Progress(train_seconds=self.levers.seconds)
-        if checkpoints := state.complete(self.folder.state):
+        if checkpoints:
             progress = state.restore(checkpoints[-1], self.model, optimizer, self.strategy)
         log = jsonl.Jsonl(self.folder.log, keep_to_step=progress.step)
         self.recorders.append(log)
@@ -172,6 +177,13 @@ class _Run:
             log.close()
             self.recorders.remove(log)
         return progress
+
+    def _count(self) -> None:
+        """Let the plan say how many parameters train, where that follows from what the method saw in the data."""
+        trainable = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+        if trainable != self.plan.parameters["trainable"]:
+            self.plan = self.plan.revised(parameters={**self.plan.parameters, "trainable": trainable})
+            self.folder.write_plan(self.plan)
 
     def _loader(self, known: FrozenStates | None = None) -> Loader:
         plan = self.plan
@@ -308,7 +320,7 @@ class _Run:
         for recorder in self.recorders:
             if isinstance(recorder, jsonl.Jsonl):
                 recorder.flush()
-        path = state.save(self.folder.state, progress, self.model, optimizer, self.strategy)
+        path = state.save(self.folder.state, progress, self.model, optimizer, self.strategy, settled=self.recipe.method.settled(self.model))
         self.tell(Saved(progress.step, str(path)))
 
     # -------------------------------------------------------- after

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from weitiao.core.contracts import Strategy
 from weitiao.errors import ResumeMismatch
 
 _STEP = re.compile(r"\d{6,}")
+SETTLED = "settled.safetensors"
 
 
 @dataclass
@@ -39,13 +41,20 @@ def trained(model: Module) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def save(folder: Path, progress: Progress, model: Module, optimizer: torch.optim.Optimizer, strategy: Strategy) -> Path:
-    """Write a checkpoint `state/000400`, whole or not at all; older ones, and best weights no longer best, go."""
+def save(
+    folder: Path, progress: Progress, model: Module, optimizer: torch.optim.Optimizer, strategy: Strategy, *, settled: Mapping[str, Tensor] | None = None
+) -> Path:
+    """Write a checkpoint `state/000400`, whole or not at all; older ones, and best weights no longer best, go.
+
+    settled: what the method chose, which a resumed run must not choose anew.
+    """
     target = folder / f"{progress.step:06d}"
     with files.folder_being_written(target) as new:
         strategy.save(trained(model), new / "weights.safetensors")
         tensors, numbers = _flat(optimizer)
         strategy.save(tensors, new / "optimizer.safetensors")
+        if settled:
+            strategy.save(settled, new / SETTLED)
         files.write_json(new / "progress.json", {"progress": asdict(progress), "optimizer": numbers})
     for path in complete(folder):
         if path != target:
@@ -61,6 +70,11 @@ def complete(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted((p for p in folder.iterdir() if _STEP.fullmatch(p.name) and files.is_complete(p)), key=lambda p: int(p.name))
+
+
+def settled(path: Path, strategy: Strategy) -> dict[str, Tensor]:
+    """Return what the method had chosen by the time of a checkpoint."""
+    return strategy.load(path / SETTLED) if (path / SETTLED).is_file() else {}
 
 
 def restore(path: Path, model: Module, optimizer: torch.optim.Optimizer, strategy: Strategy) -> Progress:

@@ -146,10 +146,14 @@ def _opens_with(prepared: Prepared) -> dict[str, Any]:
     task, method = prepared.recipe.task, prepared.recipe.method
     found: dict[str, Any] = {
         "auto_class": auto_class(task.head, prepared.config),
-        "folder": "adapter" if Capability.ADAPTER in method.can else "model",
+        "folder": method.folder(),
         "takes": task.takes,
     }
     found |= {name: task.head.config[name] for name in ("num_labels", "problem_type") if name in task.head.config}
+    if Capability.ADDITION in method.can:
+        found["needs"] = "weitiao"
+    elif found["folder"] == "delta":
+        found["delta"] = "entries" if Capability.ENTRIES in method.can else "tensors"
     if task.joins_texts:
         found["pair"] = prepared.tokenizer.pair_form()
     if found["auto_class"] == "AutoModelForCausalLM":

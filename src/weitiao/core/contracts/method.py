@@ -27,6 +27,10 @@ class Capability(enum.Enum):
     IDENTITY_AT_START = "the output is unchanged before the first step"
     WHOLE_MODEL = "the artifact holds a plain transformers folder"
     ADAPTER = "the artifact holds a PEFT adapter, and the model is the base and the adapter together"
+    DELTA = "the artifact holds the tensors that changed, and the model is the base with these in their place"
+    ENTRIES = "the artifact holds the entries of tensors that changed and their places, and the model is the base with these in their place"
+    ROWS_APART = "every row begins with positions of the method's own, so rows are never packed"
+    ADDITION = "the artifact holds layers of our own, and the model is the base with these put in by weitiao"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,10 @@ class ParameterGroup:
     weight_decay_scale: float = 1.0
 
 
+SETTLED = "_weitiao_settled"
+"""Name under which a model holds what a method settled about it."""
+
+
 class Method(Component):
     """Given a loaded model, decides which parameters train, and writes what it trained."""
 
@@ -48,8 +56,29 @@ class Method(Component):
     paper: ClassVar[str] = ""
     """Where the method comes from: authors, year, arXiv id."""
 
+    @classmethod
+    def folder(cls) -> str:
+        """Return the name of the folder of an artifact that holds what was trained."""
+        if Capability.WHOLE_MODEL in cls.can:
+            return "model"
+        return "adapter" if Capability.ADAPTER in cls.can else "delta"
+
+    @property
+    def positions_taken(self) -> int:
+        """Positions of the model's context that the method takes for itself: rows can be as much shorter."""
+        return 0
+
     def calibrate(self, model: Module, objective: Objective, batches: Iterable[Batch]) -> None:
         """Look at data before training begins. Most methods need not."""
+
+    def settled(self, model: Module) -> Mapping[str, Tensor]:
+        """Return what data and steps have settled so far besides the weights: every checkpoint holds it."""
+        found: Mapping[str, Tensor] = getattr(model, SETTLED, {})
+        return found
+
+    def settle(self, model: Module, settled: Mapping[str, Tensor]) -> None:
+        """Take what was settled, before `apply`: a resumed run does so instead of looking at data again."""
+        object.__setattr__(model, SETTLED, dict(settled))
 
     @abstractmethod
     def apply(self, model: Module) -> Module:
@@ -74,7 +103,7 @@ class Method(Component):
         return None
 
     def after_step(self, model: Module, step: int, total: int) -> None:
-        """Act after an optimizer step: rank re-allocation, gradual unfreezing."""
+        """Act after an optimizer step, while its gradients are still there: rank re-allocation, gradual unfreezing."""
 
     @abstractmethod
     def save(self, model: Module, folder: Path) -> None:
