@@ -142,7 +142,8 @@ def test_splitting_a_step_into_micro_batches_does_not_change_the_gradient(case: 
                 bucketing=bucketing,
             )
             batches = loader.step(0)
-            assert len(batches) == accumulation and sorted(row for batch in batches for row in batch.rows) == sorted(f.row for f in features[:12])
+            assert len(batches) >= accumulation if bucketing else len(batches) == accumulation
+            assert sorted(row for batch in batches for row in batch.rows) == sorted(f.row for f in features[:12])
             found = gradients(made, model, batches)
             whole = whole or found
             for name, gradient in whole.items():

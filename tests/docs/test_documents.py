@@ -205,7 +205,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     assert f"more than {readout.TOLERANCE:g} of the largest logit".replace("1e-05", "1e-5") in design and readout.CHUNK == 2**23
     assert f"windows of more than {attention.CHECKED_WINDOW:,} tokens" in design and f"of up to {attention.KEPT_UP_TO} tokens" in design
     assert f"come out of the body the same, to {attention.TOLERANCE:g}".replace("0.0001", "1e-4") in design
-    assert f"stretches of {loader.BUCKET_STEPS} steps" in design
+    assert f"({loader.FORWARD_COST} tokens of padding on a CPU)" in design
     assert f"on {_runs()} proof rows" in design and f"to {seal.TOLERANCE:g}".replace("0.0001", "1e-4") in design
     assert f"{rows.FEWEST_TO_HALVE} rows or more" in guide and f"below {rows.FEWEST_TO_HALVE} rows" in design
     assert rows.DEV_SHARE == rows.TEST_SHARE and f"Both shares are {rows.DEV_SHARE}" in guide

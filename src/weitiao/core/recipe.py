@@ -58,7 +58,8 @@ class Train(Settings):
     dropout: Share | None = None
     """Overrides every dropout probability of the model; null keeps the model's own."""
     bucketing: bool = True
-    """Put rows of like length into one batch, so that little is padded. Packed batches need none."""
+    """Divide a step into forwards of rows of like length, so that little is padded. The rows of a step stay as random, its gradient
+    the same. Packed batches need none."""
     packing: bool | None = None
     """Put the rows of a batch one behind the other without padding, each seeing only itself. Default: where the task's rows can be
     packed and the model, tried on two documents, keeps them apart. The gradient is the same."""

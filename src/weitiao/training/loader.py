@@ -14,18 +14,29 @@ from weitiao.core.contracts import Batch, Features, Layout, Task
 from weitiao.models.frozen import FrozenStates
 from weitiao.models.layout import divided, lengths
 
-BUCKET_STEPS = 50
-"""Rows are sorted by length within this many steps' worth of shuffled rows: padding stays near 10 %, order stays random."""
+FORWARD_COST = 48
+"""Tokens of padding that one more forward of a step must save on a CPU to be worth starting."""
+FORWARD_COST_COUPLED = 10**9
+"""The same for rows that see each other: as few forwards as may be, because all are computed twice where there is more than one."""
+FORWARD_COST_ELSEWHERE = 4096
+"""The same on a GPU, which computes padding faster than it is told to."""
 
 
 class Order:
     """Which rows stand in which micro-batch of which step, from their lengths alone."""
 
-    def __init__(self, lengths: np.ndarray, *, batch_size: int, rows_per_step: int, seed: int, bucketing: bool, most_tokens: int | None) -> None:
-        """batch_size: rows in a micro-batch. most_tokens: tokens of a micro-batch where packed, which alone divides a step then; None where padded."""
+    def __init__(
+        self, lengths: np.ndarray, *, batch_size: int, rows_per_step: int, seed: int, bucketing: bool, most_tokens: int | None, forward_cost: int = FORWARD_COST
+    ) -> None:
+        """batch_size: rows in a micro-batch, at most. most_tokens: tokens of a micro-batch where packed, which alone divides a step then; None where padded.
+
+        bucketing: divide a step into micro-batches of rows of like length. The rows of a step are drawn at random all the same:
+        steps of like lengths learn worse (a token of a short row would weigh more than one of a long row, and the rows of a step
+        would be alike), while the gradient of a step does not depend on how it is divided.
+        """
         self.lengths, self.seed, self.most_tokens = lengths, seed, most_tokens
         self.rows_per_step, self.bucketing = rows_per_step, bucketing and most_tokens is None
-        self.most_rows = batch_size if most_tokens is None else rows_per_step
+        self.most_rows, self.forward_cost = batch_size if most_tokens is None else rows_per_step, forward_cost
         self.steps_per_epoch = steps_per_epoch(len(lengths), rows_per_step)
         self.epoch = lru_cache(maxsize=2)(self._epoch)
 
@@ -33,22 +44,16 @@ class Order:
         """Return the rows of each micro-batch of an optimizer step, counted from 0 over all epochs."""
         epoch, offset = divmod(step, self.steps_per_epoch)
         rows = self.epoch(epoch)[offset]
-        rows = rows[np.argsort(-self.lengths[rows], kind="stable")] if self.bucketing else rows
+        if self.bucketing:
+            rows = rows[np.argsort(-self.lengths[rows], kind="stable")]
+            return [rows[piece] for piece in alike(self.lengths[rows], most_rows=self.most_rows, forward_cost=self.forward_cost)]
         return [rows[piece] for piece in divided(self.lengths[rows].tolist(), most_rows=self.most_rows, most_tokens=self.most_tokens)]
 
     def _epoch(self, epoch: int) -> list[np.ndarray]:
         """Return the rows of each step of an epoch."""
         random = np.random.default_rng([self.seed, epoch])
         order = random.permutation(len(self.lengths))
-        size = self.rows_per_step
-        if not self.bucketing:
-            return [order[start : start + size] for start in range(0, len(order), size)]
-        steps = []
-        for start in range(0, len(order), size * BUCKET_STEPS):
-            bucket = order[start : start + size * BUCKET_STEPS]
-            bucket = bucket[np.argsort(self.lengths[bucket], kind="stable")]
-            steps += [bucket[at : at + size] for at in range(0, len(bucket), size)]
-        return [steps[n] for n in random.permutation(len(steps))]
+        return [order[start : start + self.rows_per_step] for start in range(0, len(order), self.rows_per_step)]
 
 
 class Loader:
@@ -64,9 +69,10 @@ class Loader:
         gradient_accumulation: int,
         seed: int,
         bucketing: bool,
+        device: str = "cpu",
         known: FrozenStates | None = None,
     ) -> None:
-        """features: what to train on. batch_size: rows in a micro-batch; gradient_accumulation: micro-batches in a step.
+        """features: what to train on. batch_size: rows in a micro-batch, at most; that times gradient_accumulation are the rows of a step.
 
         known: what frozen layers say about the features, given to every forward.
 
@@ -81,6 +87,7 @@ class Loader:
             seed=seed,
             bucketing=bucketing,
             most_tokens=(layout.most_tokens or sys.maxsize) if layout.packed else None,
+            forward_cost=forward_cost(device, coupled=task.objective().coupled),
         )
         self.steps_per_epoch = self.order.steps_per_epoch
 
@@ -92,6 +99,28 @@ class Loader:
     def _batch(self, chosen: Sequence[int], layout: Layout) -> Batch:
         batch = self.task.collate([self.features[n] for n in chosen], layout)
         return batch if self.known is None else self.known.attached(batch, chosen)
+
+
+def forward_cost(device: str, *, coupled: bool) -> int:
+    """Return the padding tokens that one more forward of a step must save. coupled: whether its rows see each other."""
+    if coupled:
+        return FORWARD_COST_COUPLED
+    return FORWARD_COST if device.startswith("cpu") else FORWARD_COST_ELSEWHERE
+
+
+def alike(lengths: np.ndarray, *, most_rows: int, forward_cost: int) -> list[slice]:
+    """Return consecutive pieces of rows, longest first, of which the padded tokens and the cost of their forwards are the fewest together."""
+    best, cuts = np.zeros(len(lengths) + 1), np.zeros(len(lengths) + 1, dtype=int)
+    for end in range(1, len(lengths) + 1):
+        first = max(0, end - most_rows)
+        costs = best[first:end] + (end - np.arange(first, end)) * lengths[first:end] + float(forward_cost)
+        at = int(np.argmin(costs))
+        best[end], cuts[end] = costs[at], first + at
+    pieces, end = list[slice](), len(lengths)
+    while end:
+        pieces.append(slice(int(cuts[end]), end))
+        end = int(cuts[end])
+    return pieces[::-1]
 
 
 def steps_per_epoch(rows: int, rows_per_step: int) -> int:

@@ -18,7 +18,7 @@ from weitiao.inspect.forecast import Body, Forecast, Ways, terms
 from weitiao.models import attention, dropout, frozen, load, precision, readout, sizes, vocabulary
 from weitiao.models.anatomy import anatomy
 from weitiao.training import memory, optim
-from weitiao.training.loader import steps_per_epoch
+from weitiao.training.loader import forward_cost, steps_per_epoch
 from weitiao.training.memory import Choice, Situation
 from weitiao.training.prepare import Encoded, Prepared, token_facts
 from weitiao.training.workload import Division, Rows, forwards_of_steps, order_of, rows_of
@@ -160,6 +160,7 @@ def _choice(recipe: Recipe, packing: bool, device: str, *, shares: bool, keeps: 
         evaluation_rows=recipe.evaluate.batch_size,
         shares=shares,
         keeps=keeps,
+        forward_cost=forward_cost(device, coupled=recipe.task.objective().coupled),
     )
     return Choice(division, train.gradient_checkpointing)
 
@@ -252,6 +253,7 @@ def _decided(recipe: Recipe, plan: Plan) -> Choice:
         evaluation_rows=recipe.evaluate.batch_size,
         shares=plan.share_prefix,
         keeps=plan.cached_layers > 0,
+        forward_cost=forward_cost(plan.device, coupled=recipe.task.objective().coupled),
     )
     return Choice(division, plan.gradient_checkpointing)
 

@@ -105,6 +105,7 @@ def _loader(prepared: Prepared, features: object, made: Plan) -> Loader:
         gradient_accumulation=made.rows_per_step // made.batch_size,
         seed=prepared.recipe.train.seed,
         bucketing=made.bucketing,
+        device=made.device,
     )
 
 

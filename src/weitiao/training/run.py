@@ -195,6 +195,7 @@ class _Run:
             gradient_accumulation=plan.rows_per_step // plan.batch_size,
             seed=self.recipe.train.seed,
             bucketing=plan.bucketing,
+            device=plan.device,
             known=known,
         )
 

@@ -14,7 +14,7 @@ from weitiao.inspect.forecast import Forward, Work, kept_square
 from weitiao.models.decode import ROWS
 from weitiao.models.frozen import TOKENS
 from weitiao.models.layout import divided, lengths, shared_prefix
-from weitiao.training.loader import Order
+from weitiao.training.loader import FORWARD_COST, Order
 
 TRIED = 200
 """Steps of an epoch that are looked at, at most, and as many forwards of an evaluation: they stand for the others."""
@@ -57,6 +57,8 @@ class Division:
     """Whether what packed rows begin with alike is computed once."""
     keeps: bool = False
     """Whether what frozen layers say is computed once for all epochs."""
+    forward_cost: int = FORWARD_COST
+    """Padding tokens that one more forward of a step must save."""
 
 
 def rows_of(task: Task, train: Sequence[Features], dev: Sequence[Features], proof: Sequence[Features], *, head_is_new: bool) -> Rows:
@@ -72,7 +74,15 @@ def rows_of(task: Task, train: Sequence[Features], dev: Sequence[Features], proo
 
 def order_of(rows: Rows, how: Division) -> Order:
     """Return the order in which the loader of a run takes the rows."""
-    return Order(rows.train, batch_size=how.batch_size, rows_per_step=how.rows_per_step, seed=how.seed, bucketing=how.bucketing, most_tokens=how.pack_tokens)
+    return Order(
+        rows.train,
+        batch_size=how.batch_size,
+        rows_per_step=how.rows_per_step,
+        seed=how.seed,
+        bucketing=how.bucketing,
+        most_tokens=how.pack_tokens,
+        forward_cost=how.forward_cost,
+    )
 
 
 def work_of(rows: Rows, how: Division, *, steps: int, evaluations: int, need: Callable[[Forward], float]) -> Work:
