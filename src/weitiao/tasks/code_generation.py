@@ -42,6 +42,12 @@ class CodeGeneration(TextToText):
 
     max_length: int = Field(default=1024, ge=16)
     """Longest row in tokens: prompt and solution together. A longer row is left out and counted: half a prompt asks for something else."""
+    prompt: str | None = None
+    """What a chat model is asked, with {text} where the row's prompt goes. Default: to write Python. A model without a chat template is given
+    nothing but the row's prompt, unless this is set."""
+    template: str = "auto"
+    """Chat template: auto (the model's own, else one that its vocabulary knows, else none), own, chatml, gemma, or a .jinja file; plain uses none,
+    and the model goes on with the prompt itself."""
     max_new_tokens: PositiveInt = 256
     """Longest completion in tokens."""
     stop: tuple[str, ...] = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\n```")
