@@ -438,7 +438,7 @@ def test_a_recipe_without_training_rows_measures_the_model_as_it_is(solving: Cal
     for arguments, code, words in (
         ((path, "data.test=null"), 2, "data.test: missing"),
         ((path, "rows.csv"), 2, "'rows.csv' is not an override"),
-        ((path, "task=text_classification"), 2, "text_classification puts a head on the model that is new before training"),
+        ((path, "task=text_classification", "data.text=prompt", "data.label=test", "data.test_rows=4"), 2, "has no trained head for text_classification"),
         ((tmp_path / "run", "a.csv", "b.csv"), 2, "expected one FILE, got a.csv, b.csv"),
         ((path, "--entities", tmp_path / "run"), 2, "--entities goes with an artifact"),
     ):

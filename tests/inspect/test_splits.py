@@ -119,6 +119,23 @@ def test_rows_in_a_file_give_the_splits_fingerprints_and_errors_of_a_list(change
     assert in_memory == in_a_file
 
 
+def test_test_rows_bounds_the_rows_that_prove_the_result_and_never_moves_them_to_train(tmp_path: Path) -> None:
+    lines = [f"{text},{label}" for text, label in sentences(200)]
+    for name, held in (("train.csv", lines), ("test.csv", lines[150:])):
+        (tmp_path / name).write_text("\n".join(["text,label", *held]) + "\n", encoding="utf-8")
+
+    def read(**data: Any) -> inspect_rows.Data:
+        recipe = {"model": "minilm", "data": {"name": "csv", "train": str(tmp_path / "train.csv"), **data}, "task": "text_classification"}
+        return inspect_rows.read(Recipe.load(recipe))
+
+    given = read(test=str(tmp_path / "test.csv"), test_rows=20)
+    assert len(given.proof) == 20 and "test: 50 rows as given, 20 of them drawn by a hash of the text" in given.splits.said
+    assert [row.id for row in read(test=str(tmp_path / "test.csv"), test_rows=20).proof] == [row.id for row in given.proof]
+    whole, few = read(test_share=0.2), read(test_share=0.2, test_rows=5)
+    assert len(few.proof) == 5 < len(whole.proof) and {row.id for row in few.proof} <= {row.id for row in whole.proof}
+    assert [row.id for row in few.splits.train] == [row.id for row in whole.splits.train]
+
+
 def test_equal_rows_have_equal_fingerprints_and_turns_are_no_rows() -> None:
     def hashed(*rows: Row) -> str:
         return inspect_rows._hashed({"train": rows}).splits["train"]

@@ -72,7 +72,9 @@ def test_a_row_of_humaneval_is_a_head_to_be_continued_with_its_tests() -> None:
 
 def test_a_row_of_mbpp_is_a_sentence_and_a_whole_program() -> None:
     row = read(MBPP)
-    assert row.text == MBPP["text"] and program(row.text, row.target) == "def add(a, b):\r\n    return a + b\n"
+    assert row.text == MBPP["text"] + "\nYour code should pass these tests:\nassert add(1, 2) == 3\nassert add(one, 0) == 1"
+    assert read(MBPP, labelled=False).text == row.text and read(MBPP, show_tests=False).text == MBPP["text"]
+    assert program(row.text, row.target) == "def add(a, b):\r\n    return a + b\n"
     assert row.parts == ("one = 1\nassert add(1, 2) == 3\nassert add(one, 0) == 1",)
     assert sandbox.run(program(row.text, row.target), row.parts[0]).kind == "passed"
 
@@ -88,6 +90,8 @@ def test_rows_without_tests_teach() -> None:
     [
         ({**HUMANEVAL, "test": "def check(x:"}, BadRow, r"a.json:7: test: the tests are not Python: '\(' was never closed"),
         ({**HUMANEVAL, "test": ["assert 1", 2]}, BadRow, "a.json:7: test: expected Python as text, or a list of lines"),
+        ({**HUMANEVAL, "test": 3}, BadRow, "a.json:7: test: expected Python as text, or a list of lines, got 3"),
+        ({**HUMANEVAL, "test": "x = " + "(" * 500 + ")" * 500}, BadRow, "the tests are not Python"),
         ({**HUMANEVAL, "entry_point": "add)"}, BadRow, r"a.json:7: entry_point: expected the name of a function, got 'add\)'"),
         ({**HUMANEVAL, "canonical_solution": " \n"}, BadRow, "a.json:7: canonical_solution: the answer is empty"),
         ({**HUMANEVAL, "prompt": 3}, BadRow, "a.json:7: prompt: expected text, got 3"),
@@ -149,8 +153,10 @@ def test_a_model_without_a_template_goes_on_with_the_prompt_itself(tokens: Calla
     (feature,) = task.encode([row], plain)
     assert list(feature.input_ids[: len(prompt)]) == prompt
     assert plain.decode([token for token in feature.target if token != IGNORED], special=True) == row.target + "<eos>"
-    (prompt,) = task.prompts([read(MBPP)], plain)
+    (prompt,) = task.prompts([read(MBPP, show_tests=False)], plain)
     assert plain.decode(prompt, special=True) == f'"""\n{MBPP["text"]}\n"""\n'
+    (prompt,) = CodeGeneration(template="plain", prompt="# Python\n{text}").settled(plain).prompts([row], plain)
+    assert plain.decode(prompt, special=True) == f"# Python\n{row.text}"
 
 
 def test_a_row_that_is_too_long_is_left_out_and_not_cut(tokens: Callable[..., Tokenizer]) -> None:

@@ -1,7 +1,7 @@
 """The script in which code that a model wrote is run: it gives up what the code must not do, then runs it, then says how it ended.
 
 It is started by `sandbox.py` as `python -I guarded.py` and imports nothing but the standard library. On stdin it gets a JSON
-object: token, candidate, tests, seconds, memory_mb, file_mb, kernel. On stdout it says "ready" with what it lacks, and at
+object: token, candidate, tests, seconds, memory_mb, file_mb, kernel, hook. On stdout it says "ready" with what it lacks, and at
 the end the token with the outcome.
 """
 

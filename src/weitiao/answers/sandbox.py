@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from json import dumps
 from pathlib import Path
-from typing import Literal, get_args
+from typing import IO, Literal, get_args
 
 from weitiao.errors import MachineError
 
@@ -134,12 +134,12 @@ def _without_a_word(code: int, late: bool) -> Outcome:
         return Outcome("timeout")
     if code == -signal.SIGKILL:
         return Outcome("memory", "killed by the system")
-    return Outcome("exception", f"ended by {signal.Signals(-code).name}" if code < 0 else "left the process")
+    return Outcome("exception", f"ended by signal {-code}" if code < 0 else "left the process")
 
 
-def _read(file: object) -> str:
-    file.seek(0)  # type: ignore[attr-defined]
-    return file.read(_SAID_MOST).decode(errors="replace")  # type: ignore[attr-defined,no-any-return]
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(_SAID_MOST).decode(errors="replace")
 
 
 def _cores() -> int:

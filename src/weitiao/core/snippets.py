@@ -180,10 +180,10 @@ def _answers(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
 def _completes(opens: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     if opens["auto_class"] != "AutoModelForCausalLM":
         return _rewrites(opens, task)
-    asked = ['inputs = tokenizer(code, return_tensors="pt")']
+    before, after = json.dumps(task["prompt"], ensure_ascii=False).split("{text}")
+    whole = (f'{before}" + ' if len(before) > 1 else "") + "code" + (f' + "{after}' if len(after) > 1 else "")
+    asked = [f'inputs = tokenizer({whole}, return_tensors="pt")']
     if task["template"] != "plain":
-        before, after = json.dumps(task["prompt"], ensure_ascii=False).split("{text}")
-        whole = f'{before}" + code' + (f' + "{after}' if len(after) > 1 else "")
         asked = [
             f'turns = [{{"role": "user", "content": {whole}}}, {{"role": "assistant", "content": "```python\\n" + code}}]',
             'inputs = tokenizer.apply_chat_template(turns, continue_final_message=True, return_tensors="pt", return_dict=True)',

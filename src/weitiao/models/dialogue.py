@@ -63,7 +63,8 @@ def continued(text: str, answer: str | None, tokens: Tokens) -> Encoded:
     """Return the ids of a text, and of the answer that goes on from it and is trained with the token that ends it; nothing of a chat template."""
     opening = [] if tokens.begin_id is None else [tokens.begin_id]
     ids, spans = tokens.spans(text + (answer or ""))
-    trained = [answer is not None and left >= len(text) and right > left for left, right in spans]
+    first = next((n for n, (left, right) in enumerate(spans) if left >= len(text) and right > left), len(ids))  # a token of spaces may have no characters
+    trained = [answer is not None and n >= first for n in range(len(ids))]
     ends = [] if answer is None or tokens.end_id is None else [tokens.end_id]
     return Encoded([*opening, *ids, *ends], [*([False] * len(opening)), *trained, *([True] * len(ends))])
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -41,6 +42,12 @@ class CodeGeneration(TextToText):
 
     max_length: int = Field(default=1024, ge=16)
     """Longest row in tokens: prompt and solution together. A longer row is left out and counted: half a prompt asks for something else."""
+    prompt: str | None = None
+    """What a chat model is asked, with {text} where the row's prompt goes. Default: to write Python. A model without a chat template is given
+    nothing but the row's prompt, unless this is set."""
+    template: str = "auto"
+    """Chat template: auto (the model's own, else one that its vocabulary knows, else none), own, chatml, gemma, or a .jinja file; plain uses none,
+    and the model goes on with the prompt itself."""
     max_new_tokens: PositiveInt = 256
     """Longest completion in tokens."""
     stop: tuple[str, ...] = ("\nclass", "\ndef", "\n#", "\nif", "\nprint", "\n```")
@@ -49,6 +56,8 @@ class CodeGeneration(TextToText):
     tests: str | None = None
     """Column of the tests: Python that raises an error where the code is wrong, as a text or a list of lines; or, as in HumanEval, a function
     `check`, which gets the one that the column entry_point names. Default: test, tests or test_list. Rows without tests teach, and prove nothing."""
+    show_tests: bool = True
+    """Whether a prompt in words is followed by its tests where they are a list, as MBPP asks (arXiv:2108.07732): they say what the function is called."""
     run_tests: bool = True
     """Whether tests are run. Without them the likelihood of the reference solutions is all that is measured."""
     k: tuple[PositiveInt, ...] = (1,)
@@ -91,16 +100,19 @@ class CodeGeneration(TextToText):
     def read(self, record: Record, data: Source, *, labelled: bool) -> Row:
         """Return prompt, solution and tests. Raises MissingColumn, or BadRow naming file, line and field."""
         row = super().read(record, data, labelled=labelled)
+        column, held = self._held(record)
         text, target = row.text.rstrip(), row.target
         if isinstance(target, tuple):
             target = target[0]
         if target is not None:  # the line break between the two is the first thing that is to be said
             target = row.text[len(text) :] + target if _is_begun(text) else target.strip("\n")
-        tests = self._tests(record) if labelled else ""
+        if self.show_tests and isinstance(held, list) and held and not _is_begun(text):
+            text = "\n".join([text, "Your code should pass these tests:", *held])
+        tests = self._tests(record, column, held) if labelled and held else ""
         return dataclasses.replace(row, text=text, target=target, parts=(tests,) if tests else ())
 
-    def _tests(self, record: Record) -> str:
-        """Return the tests of a record as one piece of Python, empty where it has none. Raises MissingColumn, BadRow."""
+    def _held(self, record: Record) -> tuple[str, str | list[str]]:
+        """Return the column of the tests and what a record holds there, nothing where it has none. Raises MissingColumn, BadRow."""
         values = record.values
         if self.tests is not None and self.tests not in values:
             names = list(map(str, values))
@@ -108,22 +120,24 @@ class CodeGeneration(TextToText):
                 f"{record.place}: there is no column '{self.tests}' for the tests.{did_you_mean(self.tests, names)}",
                 hint=f"The columns are: {', '.join(names[:12])}. Name that of the tests in task.tests.",
             )
-        column = self.tests or next((name for name in _TESTS if name in values), None)
-        held = None if column is None else values[column]
-        if held is None:
-            return ""
-        lines = held if isinstance(held, list) else [held]
-        if not all(isinstance(line, str) for line in lines):
+        column = self.tests or next((name for name in _TESTS if name in values), "")
+        held = values.get(column)
+        if not isinstance(held, str | list | None) or (isinstance(held, list) and not all(isinstance(line, str) for line in held)):
             raise BadRow(f"{record.place}: {column}: expected Python as text, or a list of lines, got {shown(held)}.", hint=MEND)
-        tests = "\n".join([*_text_at(values, "test_setup_code"), *lines])
-        named = values.get("entry_point")
+        return column, held or ""
+
+    def _tests(self, record: Record, column: str, held: str | list[str]) -> str:
+        """Return the tests of a record as one piece of Python. Raises BadRow."""
+        setup, named = record.values.get("test_setup_code"), record.values.get("entry_point")
+        tests = "\n".join([*([setup] if isinstance(setup, str) and setup else []), *([held] if isinstance(held, str) else held)])
         if isinstance(named, str) and re.search(r"^def check\(", tests, re.MULTILINE):
             if not named.isidentifier():
                 raise BadRow(f"{record.place}: entry_point: expected the name of a function, got {shown(named)}.", hint=MEND)
             tests += f"\n\ncheck({named})\n"
         try:
-            compile(tests, "tests", "exec")
-        except (SyntaxError, ValueError) as error:
+            with warnings.catch_warnings(action="ignore"):
+                compile(tests, "tests", "exec")
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise BadRow(f"{record.place}: {column}: the tests are not Python: {error}.", hint=MEND) from None
         return tests if tests.strip() else ""
 
@@ -155,10 +169,19 @@ class CodeGeneration(TextToText):
 
     # ------------------------------------------------------------ model and features
 
+    def settled(self, tokens: Tokens) -> Self:
+        """Return a copy with the prompt and the template in use; a model without a chat template is given nothing but the text, unless a prompt is set."""
+        made = super().settled(tokens)
+        return made.revised(prompt=PLACE) if self.prompt is None and not made._talks else made
+
     @property
     def _talks(self) -> bool:
         """Whether the model has a chat template: without one it goes on with the prompt itself."""
         return self.template != "plain"
+
+    def _before(self, text: str) -> str:
+        """Return what a model without a chat template goes on from: the code, or the docstring of a module that does what is asked."""
+        return f'"""\n{text}\n"""\n' if self.prompt == PLACE and not _is_begun(text) else self._said(text)
 
     def _begun(self, text: str) -> str:
         """Return how the answer of a chat model begins."""
@@ -169,7 +192,7 @@ class CodeGeneration(TextToText):
         from weitiao.models import dialogue
 
         if not self._talks:
-            return dialogue.continued(_before(text), answer, tokens)
+            return dialogue.continued(self._before(text), answer, tokens)
         begun = self._begun(text)
         return dialogue.encode([self._asked(text), Turn("assistant", f"{begun}{answer.rstrip()}\n{_FENCE}")], tokens, given=begun)
 
@@ -178,7 +201,7 @@ class CodeGeneration(TextToText):
         from weitiao.models import dialogue
 
         if not self._talks:
-            return dialogue.continued(_before(text), None, tokens).ids
+            return dialogue.continued(self._before(text), None, tokens).ids
         return dialogue.prompt([self._asked(text)], tokens, given=self._begun(text))
 
     # ------------------------------------------------------------ answers
@@ -220,16 +243,6 @@ def program(text: str, completion: str) -> str:
 def _is_begun(text: str) -> bool:
     """Tell whether a prompt is code that is to be continued."""
     return _FUNCTION.search(text) is not None
-
-
-def _before(text: str) -> str:
-    """Return what a model without a chat template goes on from: the code, or a module that says what it does."""
-    return text if _is_begun(text) else f'"""\n{text}\n"""\n'
-
-
-def _text_at(values: Mapping[str, Any], column: str) -> list[str]:
-    value = values.get(column)
-    return [value] if isinstance(value, str) and value.strip() else []
 
 
 def _counted(kinds: Counter[sandbox.Kind]) -> dict[str, float]:

@@ -20,18 +20,18 @@ from weitiao.training.prepare import encode, prepare
 def measure(recipe: Recipe, *, recorders: Sequence[Recorder] = ()) -> dict[str, Any]:
     """Return metrics with intervals of a recipe's model before any training, on the rows that would prove the result; `data.test` is enough.
 
-    Raises BadValue for a task whose head does not come with the model, and what `train` raises for rows, tokenizer and model.
+    Raises BadValue where the model brings no head for the task, and what `train` raises for rows, tokenizer and model.
     """
-    if not recipe.task.reads_out:
-        raise BadValue(
-            f"evaluate: {recipe.task.name} puts a head on the model that is new before training: there is nothing to measure.",
-            hint="Train the recipe, and evaluate its artifact; or name a recipe whose task is one of those that say texts.",
-        )
     tell = _teller(recorders)
     tell(Phase("reading rows"))
     made, encoded = encode(prepare(recipe, read=read_untuned), tell)
     tell(Phase(f"loading {recipe.model_name}"))
     loaded = load.weights(made.located, made.config, made.recipe.task.head, seed=recipe.train.seed)
+    if loaded.head_is_new and not recipe.task.reads_out:
+        raise BadValue(
+            f"evaluate: {recipe.model_name} has no trained head for {recipe.task.name}, so there is nothing to measure.",
+            hint="Train the recipe, and evaluate its artifact.",
+        )
     strategy = Single(made.device)
     judge = Judge(made, encoded, made.tokenizer.layout(), strategy, tell)
     tell(Phase("measuring the model as it is"))
