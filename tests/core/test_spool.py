@@ -16,7 +16,7 @@ from weitiao.errors import MachineError
 texts = st.text(st.characters(exclude_categories=[]), max_size=8)  # lone surrogates too
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts
 targets = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple), max_leaves=4)
-turns = st.lists(st.builds(Turn, st.sampled_from(["user", "assistant"]), texts), max_size=3).map(tuple)
+turns = st.lists(st.builds(Turn, st.sampled_from(["user", "assistant"]), texts, texts, texts), max_size=3).map(tuple)
 some_rows = st.lists(st.builds(Row, texts, texts, targets, texts, turns), min_size=1, max_size=30)
 
 

@@ -47,8 +47,8 @@ def test_every_recipe_runs(path: Path, tmp_path: Path, shared_data: Path) -> Non
     if Recipe.load(path).data.name == "parallel":  # many rows: 2 % of them would be measured for minutes
         small += ["data.test_share=0.002"]
     if Recipe.load(path).task.generation is not None:
-        small += ["task.generate_rows=2", "task.max_new_tokens=8"]
-    if Recipe.load(path).task.takes == "prompts":  # prompt and answer take more than 64 tokens
-        small += ["task.max_length=256"]
+        small += ["task.generate_rows=2", "task.max_new_tokens=8", "data.test_rows=16"]
+        longer = {"prompts": 256, "conversations": 512}  # prompt and answer take more than 64 tokens, functions and texts to ask about still more
+        small += [f"task.max_length={longer.get(Recipe.load(path).task.takes, 64)}"]
     report = weitiao.train(path, overrides=small, out=tmp_path / "run")
     assert report["steps"] == 3 and Path(report["report"]).is_file()

@@ -244,6 +244,7 @@ TALKS = {
     "completion": [{"prompt": q, "completion": a} for q, a in ASKED],
     "response": [{"prompt": q, "response": a, "source": "x"} for q, a in ASKED],
     "answer": [{"question": q, "answer": a} for q, a in ASKED],
+    "two who take turns": [{"name": "x", "messages": [{"message": q}, {"message": a, "attrs": []}]} for q, a in ASKED],
 }
 
 
@@ -256,6 +257,13 @@ def test_conversations_become_a_chat(tmp_path: Path, kind: str, lines: bool) -> 
     assert found.task == {"name": "chat", "max_length": 256} and found.method == {"name": "lora"}
     assert found.train == {"epochs": 3, "batch_size": 16, "seed": 1}
     assert found.records == 30 and not found.foreign and "each holds" in why(found, "task.name")
+
+
+def test_of_conversations_with_calls_the_last_call_is_compared(tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    rows = [{"messages": [{"role": "user", "content": q}, call, {"role": "tool", "content": "1"}, *talk(q, a)[1:]]} for q, a in ASKED]
+    found = guess(objects(tmp_path / "a.json", rows, lines=True))
+    assert found.task == {"name": "chat", "max_length": 256, "answer": "call"} and "in 30 conversations" in why(found, "task.answer")
 
 
 @pytest.mark.parametrize(
@@ -483,6 +491,7 @@ LANGUAGE: dict[str, tuple[str, bool, str | None, str | None]] = {
     "sharegpt_multiturn/sharegpt_zh.jsonl": ("chat", True, None, None),
     "medical_sft_zh/medical_sft.jsonl": ("chat", True, None, None),
     "toolcall_glaive/glaive_toolcall_en_demo.json": ("chat", False, None, None),
+    "kdconv_travel/train.json": ("chat", True, "dev.json", "test.json"),
     "gsm8k/train.jsonl": ("math_reasoning", False, "dev.jsonl", "test.jsonl"),
     "ptb/ptb.valid.txt": ("language_modeling", False, None, None),
     "tinyshakespeare/input.txt": ("language_modeling", False, None, None),
@@ -506,7 +515,6 @@ def test_real_conversations_and_texts_are_guessed_right(name: str) -> None:
     "name",
     [
         *(
-            "kdconv_travel/train.json",
             "preference_dpo/dpo_en_demo.json",
             "csl_title_zh/train.tsv",
             "tatoeba_en_zh/train.txt",

@@ -11,9 +11,11 @@ import pytest
 import tiny_language
 from weitiao.core.calls import calls_in
 from weitiao.core.contracts import IGNORED, Prediction
+from weitiao.core.recipe import Recipe
 from weitiao.core.rows import Record, Row, Turn
 from weitiao.errors import BadRow, MissingColumn, TooLong
 from weitiao.evaluation import score
+from weitiao.inspect import rows as inspect_rows
 from weitiao.inspect.rows import rows_of
 from weitiao.models import dialogue
 from weitiao.models.locate import Located
@@ -201,6 +203,19 @@ def test_a_call_without_a_name_or_arguments_is_refused() -> None:
     for broken in ([{"function": {"name": "f"}}], ["f"], [{"name": "f", "arguments": "{x"}]):
         with pytest.raises(BadRow, match=r"a\.json:7: messages\[2\]: expected calls with a name and arguments"):
             read({"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "tool_calls": broken}]})
+
+
+def test_rows_that_differ_in_functions_or_calls_alone_are_other_rows(tmp_path: Path) -> None:
+    def talks(call: dict[str, Any], **more: Any) -> str:
+        said = [{"role": "assistant", "content": "x", "function_call": call}]
+        return "\n".join(json.dumps({"id": n, "messages": [{"role": "user", "content": f"2+{n}?"}, *said], **more}) for n in range(40))
+
+    found = set()
+    for text in (talks(CALL), talks(CALL, tools=[SUM]), talks({**CALL, "name": "add"})):
+        (tmp_path / "a.jsonl").write_text(text)
+        recipe = Recipe.load({"model": "x", "data": {"name": "json", "train": str(tmp_path / "a.jsonl"), "id": "id"}, "task": "chat"})
+        found.add(inspect_rows.read(recipe).fingerprint)
+    assert len(found) == 3
 
 
 def test_rows_with_functions_say_so_of_their_predictions() -> None:

@@ -60,6 +60,9 @@ def test_the_prompt_says_values_as_it_is_told_to() -> None:
     row = read({"s": "A film.", "y": 1}, data={"text": "s", "label": "y"}, values={"0": "bad", "1": "good"}, prompt="{attribute}: {begin}", begin_words=1)
     assert row.asked[0].content == "good: A" and row.target == ("A film.", "1", "")
     assert ControlledGeneration(values=["a", "b"]).values == {"a": "a", "b": "b"}
+    assert read({"text": "A film.", "label": "good"}, values={"0": "bad", "1": "good"}).target[1] == "1", "who orders may call it as the prompt does"
+    with pytest.raises(BadValue, match="expected one column"):
+        read({"a": "x", "b": "y", "label": "z"}, data={"text": ["a", "b"]})
 
 
 def test_the_length_of_a_row_is_counted_and_that_of_an_order_is_given() -> None:

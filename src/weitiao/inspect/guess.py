@@ -99,6 +99,9 @@ def _objects(path: Path) -> Understood | None:
         Reason("train.epochs", epochs, why_epochs),
     ]
     about, train = {"name": task.name, "max_length": max_length}, {"epochs": epochs, "batch_size": 16, "seed": 1}
+    if (compared := language.answer_to_compare(rows)) is not None:
+        reasons.append(compared)
+        about["answer"] = compared.value
     texts = [turn.content for row in rows for turn in row.turns]
     return Understood(source, sample, task, rows, reasons, about, train, texts, method="lora")
 

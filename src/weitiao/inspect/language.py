@@ -51,6 +51,12 @@ def _is_talk(value: Any, parts: tuple[str, ...]) -> bool:
     return bool(isinstance(value, list) and value and all(isinstance(turn, Mapping) and {*parts} <= turn.keys() for turn in value))
 
 
+def answer_to_compare(rows: Sequence[Row]) -> Reason | None:
+    """Return which answer of conversations is telling, where it is not the last: the last call of functions."""
+    calling = sum(any(turn.calls for turn in row.turns) for row in rows)
+    return Reason("task.answer", "call", f"functions are called in {calling} conversations: the last call is generated and compared") if calling else None
+
+
 def chat_length(rows: Sequence[Row]) -> tuple[int, str]:
     """Return the smallest usual length that holds about 95 % of the conversations, and why."""
     lengths = sorted(sum(tokens(turn.text) + 6 for turn in row.turns) for row in rows)

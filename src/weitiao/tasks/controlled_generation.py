@@ -91,6 +91,8 @@ class ControlledGeneration(Generating):
     def read(self, record: Record, data: Source, *, labelled: bool) -> Row:
         """Return the order as a conversation, and as target text, attribute and length. Raises MissingColumn, or BadRow naming file, line and field."""
         value, length = self._value(record, data), ""
+        if isinstance(data.text, list) and len(data.text) != 1:
+            raise BadValue(f"data.text: expected one column, got {data.text}.", hint="Name the column of the text.")
         column = data.text if isinstance(data.text, str) else (data.text or ["text"])[0]
         text = text_in(record, column).strip() if labelled or self.begin_words else ""
         if labelled and not text:
@@ -103,7 +105,7 @@ class ControlledGeneration(Generating):
         return Row(record.id, text, (text, value, length), record.place, (asked, Turn("assistant", text)))
 
     def _value(self, record: Record, data: Source) -> str:
-        """Return the attribute of a record as it is written; empty where only lengths are ordered."""
+        """Return the attribute of a record, which may be written as the prompt says it; empty where only lengths are ordered."""
         if isinstance(data.label, list):
             raise BadValue(f"data.label: expected one column, got {data.label}.", hint="Name the column of the attribute.")
         if (data.label is None and self.lengths) or (self.values is not None and not self.values):
@@ -111,6 +113,8 @@ class ControlledGeneration(Generating):
         column = data.label or "label"
         value = label_in(cell(record, column, "label"), f"{record.place}: {column}:")
         if self.values is not None and value not in self.values:
+            if (called := next((known for known, word in self.values.items() if word == value), None)) is not None:
+                return called
             raise BadRow(
                 f"{record.place}: {column}: the attribute {shown(value)} is not known.{did_you_mean(value, self.values)}",
                 hint=f"Known: {', '.join(self.values)}. Mend the row, or name every value in task.values before training.",
