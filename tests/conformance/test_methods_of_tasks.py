@@ -45,15 +45,7 @@ REFUSED = {
     ("prefix_tuning", "labels"): "cannot be given keys and values",
 }
 """Method and kind that cannot go together -> words of the reason."""
-THIN = {
-    ("adapter", "conversations"),
-    ("attention_heads", "texts"),
-    ("subnetwork", "hidden words"),
-    ("prompt_tuning", "translations"),
-    ("prefix_tuning", "tags"),
-    ("ia3", "vectors"),
-    ("adalora", "labels"),
-}
+THIN = {("adapter", "conversations"), ("subnetwork", "hidden words"), ("prompt_tuning", "translations"), ("prefix_tuning", "tags")}
 """Cells of the quick half."""
 
 

@@ -81,6 +81,7 @@ def test_the_rank_of_adalora_falls_to_the_budget_and_stays_there() -> None:
     assert found == sorted(found, reverse=True) and len(set(found)) > 4
 
 
+@pytest.mark.soak
 def test_a_run_with_adalora_goes_on_to_the_same_bits_and_opens_in_peft(recipe_dict: dict[str, Any], tmp_path: Path) -> None:
     asked = recipe_dict | {"method": {"name": "adalora", "init_r": 4, "target_r": 2}, "evaluate": {"every": 4, "best": False}}
     asked["train"] = {**recipe_dict["train"], "epochs": 1, "save_every": 4}

@@ -32,11 +32,11 @@ class IA3(Method):
         from weitiao.models.sublayers import keys_values_and_feed_forward
         from weitiao.models.targets import target_modules
 
-        every, last = self.target_modules, self.feedforward_modules or []
-        if every is None:
-            every, last = keys_values_and_feed_forward(model)
-        elif last:
-            last = target_modules(model, last)
+        every, last = self.target_modules, self.feedforward_modules
+        if every is None or last is None:
+            usual = keys_values_and_feed_forward(model)
+            every, last = (usual[0] if every is None else every), (usual[1] if last is None else last)
+        last = target_modules(model, last)
         return adapter.inject(model, "IA3", targets=every, feedforward_modules=last, modules_to_save=self.modules_to_save)
 
     def save(self, model: Module, folder: Path) -> None:

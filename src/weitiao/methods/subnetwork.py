@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -111,12 +112,12 @@ class Subnetwork(Method):
 
 
 def _evenly(named: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """Return so many places in all, in each tensor as many as it is large."""
+    """Return so many places in all, in each tensor about as many as it is large, one at least in the first: no layer then counts as frozen for sure."""
     import torch
 
     found, total = {}, sum(weight.numel() for weight in named.values())
     for name, weight in named.items():
-        share = round(count * weight.numel() / total)
+        share = min(math.ceil(count * weight.numel() / total), weight.numel())
         found[name] = torch.arange(share)
         count, total = count - share, total - weight.numel()
     return found

@@ -55,11 +55,11 @@ class Attention:
                 continue
             at = torch.tensor(sorted(places))
             module: Any = model.get_submodule(name)
-            found[f"{name}.weight"] = Part(at, 0 if _is_linear(module) else 1)
+            found[f"{name}.weight"] = Part(at, 0 if _out_first(module) else 1)
             if getattr(module, "bias", None) is not None:
                 found[f"{name}.bias"] = Part(at, 0)
         columns = torch.tensor([n * self.width + w for n in sorted(chosen) for w in range(self.width)])
-        found[f"{self.output}.weight"] = Part(columns, 1 if _is_linear(model.get_submodule(self.output)) else 0)
+        found[f"{self.output}.weight"] = Part(columns, 1 if _out_first(model.get_submodule(self.output)) else 0)
         return found
 
 
@@ -102,14 +102,14 @@ def _attention(model: Any, name: str, query: str, output: str) -> Attention:
     return Attention(name, heads, groups, width, output, *rows)
 
 
-def _is_linear(module: Module) -> bool:
+def _out_first(module: Module) -> bool:
     """Tell whether a projection's weight is (out, in); that of GPT-2's Conv1D is (in, out)."""
     return isinstance(module, torch.nn.Linear)
 
 
 def _inputs(module: Any) -> int:
-    return int(module.weight.shape[1 if _is_linear(module) else 0])
+    return int(module.weight.shape[1 if _out_first(module) else 0])
 
 
 def _outputs(module: Any) -> int:
-    return int(module.weight.shape[0 if _is_linear(module) else 1])
+    return int(module.weight.shape[0 if _out_first(module) else 1])
