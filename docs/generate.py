@@ -83,8 +83,18 @@ def tasks_and_methods(*, chinese: bool) -> str:
     """Return the table of pairs, `yes` where the conformance tests run the pair, and the families of models that each task is run on."""
     tested, methods = tested_pairs(), registry.names("method")
     pairs = {(task, method) for (task, _), found in tested.items() for method in found}
-    yes, no, head = ("是", "", "任务") if chinese else ("yes", "", "task")
-    rows = [[f"`{task}`", *(yes if (task, method) in pairs else no for method in methods)] for task in registry.names("task")]
+    matrix = CONFORMANCE / "test_methods_of_tasks.py"
+    kinds, refused = constant(matrix, "KINDS"), constant(matrix, "REFUSED")
+    yes, no, head = ("是", "否", "任务") if chinese else ("yes", "no", "task")
+
+    def cell(task: str, method: str) -> str:
+        of_task = {kind: family for kind, (family, settings) in kinds.items() if settings["name"] == task}
+        whys = [f"{family}: {refused[method, kind]}" for kind, family in of_task.items() if (method, kind) in refused]
+        if (task, method) in pairs or len(whys) < len(of_task):
+            return yes
+        return f"{no}: {'; '.join(whys)}" if whys else ""
+
+    rows = [[f"`{task}`", *(cell(task, method) for method in methods)] for task in registry.names("task")]
     said = (
         "“是”表示 `tests/conformance` 会运行这一组合，所用的微型模型属于这些家族："
         if chinese

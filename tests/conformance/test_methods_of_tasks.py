@@ -12,7 +12,7 @@ import pytest
 
 import tiny_language
 import weitiao
-from tiny import BAD, GOOD, sentences
+from tiny import BAD, GOOD, choices, questions, sentences
 from weitiao.core import registry
 from weitiao.errors import WeitiaoError
 
@@ -27,7 +27,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "peft": {"type": "loha"},
 }
 """What the defaults of a method would be too large for here, or what it needs."""
-KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+KINDS = {
     "conversations": ("llama", {"name": "chat", "max_length": 64, "generate_rows": 2, "max_new_tokens": 4}),
     "texts": ("gpt2", {"name": "language_modeling", "max_length": 24}),
     "hidden words": ("roberta", {"name": "language_modeling", "masked": True, "max_length": 24}),
@@ -35,18 +35,42 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "tags": ("bert", {"name": "token_classification", "max_length": 64}),
     "vectors": ("bert", {"name": "embedding", "max_length": 32}),
     "labels": ("deberta", {"name": "text_classification", "max_length": 48}),
+    "pairs": ("roberta", {"name": "text_pair", "max_length": 48}),
+    "relations": ("bert", {"name": "relation_extraction", "max_length": 64, "markers": ["0", "1", "2", "3"]}),
+    "questions": ("bert", {"name": "question_answering", "max_length": 64, "doc_stride": 4}),
+    "options": ("llama", {"name": "multiple_choice", "max_length": 48}),
+    "summaries": ("bart", {"name": "summarization", "max_length": 48, "max_new_tokens": 4, "generate_rows": 2}),
+    "sums": ("llama", {"name": "math_reasoning", "max_length": 64, "max_new_tokens": 4, "generate_rows": 2}),
+    "programs": ("gpt2", {"name": "code_generation", "max_length": 64, "max_new_tokens": 4, "generate_rows": 2, "run_tests": False}),
+    "orders": ("llama", {"name": "controlled_generation", "max_length": 128, "begin_words": 1, "max_new_tokens": 4, "generate_rows": 2}),
 }
-"""Kind of task -> the family it is tried on, and the task."""
+"""Kind of task -> the family it is tried on, and the task. The table in README.md is made of this and of what is refused."""
 REFUSED = {
     ("bitfit", "conversations"): "no biases",
     ("bitfit", "translations"): "no biases",
+    ("bitfit", "options"): "no biases",
+    ("bitfit", "sums"): "no biases",
+    ("bitfit", "orders"): "no biases",
     ("peft", "texts"): "Conv1D",
+    ("peft", "programs"): "Conv1D",
     ("prefix_tuning", "translations"): "two stacks",
+    ("prefix_tuning", "summaries"): "two stacks",
     ("prefix_tuning", "labels"): "cannot be given keys and values",
 }
 """Method and kind that cannot go together -> words of the reason."""
 THIN = {("adapter", "conversations"), ("subnetwork", "hidden words"), ("prompt_tuning", "translations"), ("prefix_tuning", "tags")}
 """Cells of the quick half."""
+
+
+ROWS: dict[str, Callable[[int, str, str], dict[str, Any]]] = {
+    "pairs": lambda n, text, label: {"sentence1": text.split()[0], "sentence2": text, "label": label},
+    "relations": lambda n, text, label: {"tokens": text.split(), "head": [0, 1], "tail": [len(text.split()) - 1, len(text.split())], "label": label},
+    "summaries": lambda n, text, label: {"text": text, "summary": text.split()[0]},
+    "sums": lambda n, text, label: {"question": f"{n} and {n}?", "answer": f"#### {2 * n}"},
+    "programs": lambda n, text, label: {"prompt": f"def f{n}(x):\n", "completion": f"    return x + {n}\n", "test": f"assert f{n}(1) == {n + 1}"},
+    "orders": lambda n, text, label: {"text": text, "label": label},
+}
+"""Kind -> its row of a number, a sentence and its label."""
 
 
 def rows_of(kind: str) -> list[dict[str, Any]]:
@@ -60,6 +84,10 @@ def rows_of(kind: str) -> list[dict[str, Any]]:
         return [{"query": text, "positive": f"the {text.split()[-1]} day"} for text, _ in sentences(24)]
     if kind == "labels":
         return [{"text": text, "label": label} for text, label in sentences(24)]
+    if kind in ROWS:
+        return [ROWS[kind](n, text, label) for n, (text, label) in enumerate(sentences(24))]
+    if kind in ("questions", "options"):
+        return {"questions": questions, "options": choices}[kind](24)
     return [{"text": text} for text in tiny_language.texts(24)]
 
 
