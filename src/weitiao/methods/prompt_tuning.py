@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from weitiao.core.contracts import Capability, Head, Method
 
@@ -18,7 +18,7 @@ class PromptTuning(Method):
 
     num_virtual_tokens: PositiveInt = 20
     """How many vectors; they take as many positions of the model's context."""
-    init_text: str | None = None
+    init_text: str | None = Field(default=None, pattern=r"\S")
     """A text whose words the vectors begin as, such as an instruction; it is repeated or cut to their number. Default: words drawn at random."""
 
     can: ClassVar[frozenset[Capability]] = frozenset({Capability.ADAPTER, Capability.ADDITION, Capability.ROWS_APART})

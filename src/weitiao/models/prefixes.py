@@ -111,6 +111,8 @@ class _Seam:
 
     def before(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Make the keys and values once for all layers, and let positions begin behind them."""
+        if "continued" in kwargs or "documents" in kwargs:  # another attention takes over then, which knows of no prefix
+            raise TypeError("a prefix stands before padded rows, in its own attention")
         encoder = self.wrapper.prompt_encoder["default"]
         tokens = torch.arange(self.count, device=encoder.embedding.weight.device)[None]
         made = encoder.embedding.weight[None] if self.settings.inference_mode else encoder(tokens)
