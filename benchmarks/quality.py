@@ -78,7 +78,7 @@ REFERENCES = {
 }
 """Recipe -> the script of `rivals` that does the same. These recipes name a learning rate and choose nothing on dev."""
 KEPT = ("task", "model", "method", "split", "rows", "main_metric", "before_is", "steps", "train_seconds", "total_seconds", "peak_memory_gb", "weitiao")
-BEFORE = {"model": "the model", "head_only": "linear head"}
+BEFORE = {"model": "the model", "head_only": "linear head", "first_sentence": "first sentence or no answer"}
 """What before is, in the words of the table."""
 BEGIN, END = "<!-- quality: written by benchmarks/quality.py -->", "<!-- end of quality -->"
 HEADER = ("set", "task", "model", "method", "rows: train, proof", "metric", "before", "after", "p", "trivial", "minutes", "GB", "transformers alone")
