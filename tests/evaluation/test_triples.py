@@ -196,7 +196,7 @@ def test_two_real_artifacts_give_triples_of_raw_texts(tiny_bert: Path, tmp_path:
             data={"name": "json", "train": str(tmp_path / f"{name}.json")},
             task={"name": name, "max_length": 32, **settings},
             method="full",
-            train={"steps": 150, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": str(DEVICE)},
+            train={"steps": 250, "batch_size": 16, "learning_rate": 3e-3, "dtype": "fp32", "device": str(DEVICE)},
             evaluate={"best": False},
             out=tmp_path / name,
         )
