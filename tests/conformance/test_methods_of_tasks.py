@@ -40,8 +40,8 @@ KINDS = {
     "questions": ("bert", {"name": "question_answering", "max_length": 64, "doc_stride": 4}),
     "options": ("llama", {"name": "multiple_choice", "max_length": 48}),
     "summaries": ("bart", {"name": "summarization", "max_length": 48, "max_new_tokens": 4, "generate_rows": 2}),
-    "sums": ("llama", {"name": "math_reasoning", "max_length": 64, "max_new_tokens": 4, "generate_rows": 2}),
-    "programs": ("gpt2", {"name": "code_generation", "max_length": 64, "max_new_tokens": 4, "generate_rows": 2, "run_tests": False}),
+    "sums": ("llama", {"name": "math_reasoning", "max_length": 250, "max_new_tokens": 4, "generate_rows": 2}),
+    "programs": ("gpt2", {"name": "code_generation", "max_length": 250, "max_new_tokens": 4, "generate_rows": 2, "run_tests": False}),
     "orders": ("llama", {"name": "controlled_generation", "max_length": 128, "begin_words": 1, "max_new_tokens": 4, "generate_rows": 2}),
 }
 """Kind of task -> the family it is tried on, and the task. The table in README.md is made of this and of what is refused."""
