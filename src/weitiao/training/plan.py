@@ -207,8 +207,8 @@ def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:
     task, device = recipe.task, next(model.parameters()).device
     if recipe.train.dtype == "auto" and known.dtype == "bf16" and device.type == "cuda":
         tried = precision.of_model(model, device)
-        faster = tried["fp32_forward_seconds"] > tried["bf16_forward_seconds"]
-        known = replace(known, dtype="bf16" if faster else "fp32", precision={**known.precision, **tried})
+        slower = bool(tried) and tried["bf16_forward_seconds"] >= tried["fp32_forward_seconds"]
+        known = replace(known, dtype="fp32" if slower else "bf16", precision={**known.precision, **tried})
     if not task.reads_out:
         return known
     known = replace(known, readout="labelled positions" if readout.of(model) is not None else "full logits")
