@@ -83,7 +83,8 @@ class _Conversation:
                         return 0
                     self._obey(word, rest[0].strip() if rest else "")
                 elif text.strip():
-                    self._answer(text.strip())
+                    with _interrupted_once():  # until all about the answer is said: a second press often comes a moment later
+                        self._answer(text.strip())
             except KeyboardInterrupt:
                 if not self.person:
                     raise
@@ -152,8 +153,7 @@ class _Conversation:
         opening = [Turn("system", self.system)] if self.system else []
         voice, note = _Voice(), ""
         try:
-            with _interrupted_once():
-                answer = self.predictor.converse([*opening, *asked], on_text=voice)
+            answer = self.predictor.converse([*opening, *asked], on_text=voice)
             said = answer.text
             if not answer.stopped:
                 note = f"cut off after {answer.tokens} tokens: --max-new-tokens sets the limit"
