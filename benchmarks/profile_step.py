@@ -14,7 +14,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from weitiao.core.recipe import Recipe
-from weitiao.models import allocator, attention, dropout, load
+from weitiao.models import allocator, apart, attention, dropout, load, unpadding, vocabulary
 from weitiao.parallel.single import Single
 from weitiao.training import loop, optim
 from weitiao.training.loader import Loader
@@ -25,17 +25,33 @@ WARM, COUNTED = 4, 6
 prepared = prepare(Recipe.load(sys.argv[1], overrides=sys.argv[2:]))
 recipe = prepared.recipe
 features = recipe.task.encode(prepared.data.splits.train[:4000], prepared.tokenizer)
+used = {token for item in features for token in item.input_ids} | {prepared.tokenizer.pad_id}
 for name, ours in (("torch's attention and dropout, freed memory given back", False), ("weitiao's", True)):
     model = recipe.method.apply(load.weights(prepared.located, prepared.config, recipe.task.head, seed=1).model)
-    packed = False
+    packed = unpads = False
     if ours:
         dropout.install(model)
         attention.install(model)
-        packed = recipe.task.packs and attention.keeps_documents_apart(model)
+        packed = recipe.task.packs and apart.keeps_documents_apart(model)
+        unpads = not recipe.task.packs and unpadding.works(model)
+        recipe.method.training_mode(model)
+        if not recipe.task.redraws and vocabulary.words(model, used) is not None:
+            vocabulary.shrink(model, used)
+        if unpads:
+            unpadding.Unpadding(model)
     layout = prepared.tokenizer.layout(
-        packed=packed, most_tokens=(recipe.train.pack_tokens or PACK_TOKENS) if packed else None, shares=packed and attention.shares_prefix(model)
+        packed=packed, most_tokens=(recipe.train.pack_tokens or PACK_TOKENS) if packed else None, shares=packed and apart.shares_prefix(model)
     )
-    loader = Loader(features, recipe.task, layout=layout, batch_size=recipe.train.step_rows, gradient_accumulation=1, seed=1, bucketing=True)
+    loader = Loader(
+        features,
+        recipe.task,
+        layout=layout,
+        batch_size=recipe.train.step_rows,
+        gradient_accumulation=1,
+        seed=1,
+        bucketing=ours,
+        unpadded_tokens=PACK_TOKENS if unpads else None,
+    )
     with allocator.keeping(ours):
         taken = loop.steps(
             model,

@@ -20,7 +20,7 @@ from tiny_language import EVERY, MASKED, PACKING, WINDOW
 from weitiao.core.contracts import IGNORED, Batch, Capability
 from weitiao.core.recipe import Recipe
 from weitiao.evaluation.predict import answered, outputs
-from weitiao.models import attention, checkpointing, load, precision, readout
+from weitiao.models import apart, attention, checkpointing, load, precision, readout
 from weitiao.parallel.single import Single
 from weitiao.training import loop, optim
 from weitiao.training.loader import Loader
@@ -198,7 +198,7 @@ def test_only_families_that_keep_documents_apart_are_packed(language_model: Call
     attention.install(model)
     torch.testing.assert_close(model(**inputs).logits[0], own[0], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model(**inputs).logits[1, :25], own[1, :25], rtol=1e-4, atol=1e-4)
-    assert attention.keeps_documents_apart(model) == (family in PACKING or family in ("bert", "roberta"))
+    assert apart.keeps_documents_apart(model) == (family in PACKING or family in ("bert", "roberta"))
 
 
 @pytest.mark.parametrize("family", PACKING)
@@ -232,7 +232,7 @@ def test_gradients_are_equal_packed_bucketed_padded_split_and_checkpointed(case:
         close(gradients(made, model, batches_of(made, few, packed=False, batch_size=batch_size, accumulation=accumulation)), expected)
     assert attention.install(model)
     close(gradients(made, model, batches_of(made, few, packed=False, batch_size=5, accumulation=3)), expected)
-    if not attention.keeps_documents_apart(model):
+    if not apart.keeps_documents_apart(model):
         assert DEVICE.type != "cpu"
         pytest.skip("this family takes no mask from positions: here it is padded")
     for most in (None, 100, 1):
@@ -248,7 +248,7 @@ def test_gradients_are_equal_packed_bucketed_padded_split_and_checkpointed(case:
 @pytest.mark.parametrize("family", PACKING)
 def test_packing_by_mask_as_on_a_gpu_gives_the_same_loss(case: Callable[..., Any], family: str) -> None:
     made, encoded, model = case(family, task_of(family))
-    if not attention.keeps_documents_apart(model):
+    if not apart.keeps_documents_apart(model):
         pytest.skip("this family takes no mask from positions: on a GPU it is padded")
     objective = made.recipe.task.objective()
     padded, packed = (batches_of(made, encoded.train[:8], packed=kind, batch_size=8, accumulation=1, bucketing=False)[0].to(DEVICE) for kind in (False, True))
@@ -329,7 +329,7 @@ def test_only_declared_tensors_move_all_of_them_and_the_loss_falls(case: Callabl
     model = made.recipe.method.apply(model)
     torch.testing.assert_close(said(made, model, encoded.train[:8]), before_model, rtol=1e-4, atol=1e-4)
     attention.install(model)
-    packed = attention.keeps_documents_apart(model)
+    packed = apart.keeps_documents_apart(model)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     declared = {name for name, p in model.named_parameters() if p.requires_grad}
     layout = made.tokenizer.layout(packed=packed)
@@ -350,7 +350,7 @@ def test_plain_text_is_learnt_by_every_method(case: Callable[..., Any], family: 
     made, encoded, model = case(family, {"name": "language_modeling", "max_length": 24}, method, weight_decay=0.0)
     model = made.recipe.method.apply(model)
     attention.install(model)
-    layout = made.tokenizer.layout(packed=attention.keeps_documents_apart(model))
+    layout = made.tokenizer.layout(packed=apart.keeps_documents_apart(model))
     loader = Loader(encoded.train[:8], made.recipe.task, layout=layout, batch_size=8, gradient_accumulation=1, seed=1, bucketing=True)
     losses = [float(done.loss) for done in steps(made, model, loader, 15, 5e-3 if method["name"] == "full" else 2e-2)]
     assert losses[-1] < 0.95 * losses[0]
@@ -383,7 +383,7 @@ def test_what_a_row_scores_does_not_depend_on_its_company(case: Callable[..., An
     torch.testing.assert_close(said(made, model, encoded.train), alone, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(said(made, model, encoded.train[::-1]).flip(0), alone, rtol=1e-4, atol=1e-4)
     attention.install(model)
-    if attention.keeps_documents_apart(model):
+    if apart.keeps_documents_apart(model):
         torch.testing.assert_close(said(made, model, encoded.train, packed=True, most_tokens=200), alone, rtol=1e-4, atol=1e-4)
     assert (alone[:, 1] > 0).all()
 

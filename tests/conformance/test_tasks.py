@@ -14,7 +14,7 @@ from tiny import BAD, DEVICE, FAMILIES, FILLER, GOOD, choices, questions, senten
 from weitiao.core.contracts import Batch
 from weitiao.evaluation import score
 from weitiao.evaluation.predict import outputs
-from weitiao.models import load
+from weitiao.models import attention, load, unpadding
 from weitiao.parallel.single import Single
 from weitiao.training import loop, optim
 from weitiao.training.loader import Loader
@@ -148,6 +148,30 @@ def test_splitting_a_step_into_micro_batches_does_not_change_the_gradient(case: 
             whole = whole or found
             for name, gradient in whole.items():
                 torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(DEVICE.type != "cpu", reason="padding is computed on a GPU")
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", TASKS, ids=IDS)
+def test_leaving_out_padding_does_not_change_the_gradient(case: Callable[..., Any], family: str, task: dict[str, Any]) -> None:
+    made, model, features = case(family, task)
+    if made.recipe.task.packs:
+        pytest.skip("its rows are packed")
+    model.eval()
+    sides = [
+        Loader(
+            features[:12], made.recipe.task, layout=made.tokenizer.layout(), batch_size=12, gradient_accumulation=1, seed=3, bucketing=True, unpadded_tokens=n
+        )
+        for n in (None, 60)
+    ]
+    expected = gradients(made, model, sides[0].step(0))
+    attention.install(model)
+    assert unpadding.works(model) == (family != "deberta")
+    unpadding.Unpadding(model)
+    found = gradients(made, model, sides[1].step(0))
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -194,7 +194,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     from weitiao.core import report
     from weitiao.evaluation import baseline, score
     from weitiao.inspect import rows
-    from weitiao.models import attention, precision, readout
+    from weitiao.models import apart, attention, precision, readout
     from weitiao.training import loader, seal
 
     design, guide, json_keys = (documents.read(f"docs/{name}.md") for name in ("design", "guide", "json"))
@@ -203,7 +203,7 @@ def test_numbers_in_the_text_are_those_of_the_code() -> None:
     assert f"at least {precision.WORTH_IT} times as fast" in design
     assert f"at most 2^{readout.CHUNK.bit_length() - 1} logits" in design and f"on {readout.CHECKED_TOKENS} tokens" in design
     assert f"more than {readout.TOLERANCE:g} of the largest logit".replace("1e-05", "1e-5") in design and readout.CHUNK == 2**23
-    assert f"windows of more than {attention.CHECKED_WINDOW:,} tokens" in design and f"of up to {attention.KEPT_UP_TO} tokens" in design
+    assert f"windows of more than {apart.CHECKED_WINDOW:,} tokens" in design and f"of up to {attention.KEPT_UP_TO} tokens" in design
     assert f"come out of the body the same, to {attention.TOLERANCE:g}".replace("0.0001", "1e-4") in design
     assert f"({loader.FORWARD_COST} tokens of padding on a CPU)" in design
     assert f"on {_runs()} proof rows" in design and f"to {seal.TOLERANCE:g}".replace("0.0001", "1e-4") in design

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from weitiao.regularize.l1 import L1
 from weitiao.regularize.l2 import L2
 from weitiao.tasks.text_classification import TextClassification
 from weitiao.training import loop, optim
-from weitiao.training.loader import Loader, alike
+from weitiao.training.loader import Loader
 from weitiao.training.plan import Facts, make_plan
 from weitiao.training.prepare import prepare
 from weitiao.training.workload import Rows
@@ -53,24 +52,6 @@ def test_an_epoch_sees_every_row_once_in_steps_of_the_right_size(lengths: list[i
     assert [[row for batch in again.step(step) for row in batch.rows] for step in reversed(range(len(seen)))] == seen[::-1], "a step needs no step before it"
 
 
-@settings(max_examples=40, deadline=None)
-@given(lengths=st.lists(st.integers(1, 200), min_size=1, max_size=9), most_rows=st.integers(1, 9), cost=st.integers(0, 300))
-def test_rows_are_divided_at_the_least_cost_of_all_divisions(lengths: list[int], most_rows: int, cost: int) -> None:
-    longest_first = np.sort(lengths)[::-1]
-
-    def price(pieces: list[slice]) -> int:
-        return sum((piece.stop - piece.start) * int(longest_first[piece.start]) + cost for piece in pieces)
-
-    found = alike(longest_first, most_rows=most_rows, forward_cost=cost)
-    assert [n for piece in found for n in range(len(lengths))[piece]] == list(range(len(lengths)))
-    every = []
-    for cuts in itertools.product([False, True], repeat=len(lengths) - 1):
-        ends = [*(n for n, cut in enumerate(cuts, 1) if cut), len(lengths)]
-        if all(end - start <= most_rows for start, end in itertools.pairwise([0, *ends])):
-            every.append([slice(start, end) for start, end in itertools.pairwise([0, *ends])])
-    assert price(found) == min(map(price, every))
-
-
 def test_bucketing_leaves_the_rows_of_every_step_as_they_are() -> None:
     random = np.random.default_rng(0)
     features = [Features(str(n), [1] * int(length), 0) for n, length in enumerate(random.lognormal(3, 0.8, 200) + 2)]
@@ -94,6 +75,24 @@ def test_bucketing_pads_little_and_epochs_differ() -> None:
     assert waste(True) < 1.2 < 1.8 < waste(False)
     made = Loader(features, task, layout=Layout(0), batch_size=16, gradient_accumulation=1, seed=1, bucketing=True)
     assert made.step(0)[0].rows != made.step(made.steps_per_epoch)[0].rows
+
+
+@pytest.mark.parametrize("bucketing", [False, True])
+def test_forwards_without_padding_hold_so_many_tokens_and_the_same_rows_a_step(bucketing: bool) -> None:
+    random = np.random.default_rng(0)
+    features = [Features(str(n), [1] * int(length), 0) for n, length in enumerate(random.lognormal(3, 0.8, 200) + 2)]
+    task = TextClassification(labels=["a", "b"])
+    sides = [
+        Loader(features, task, layout=Layout(0), batch_size=8, gradient_accumulation=4, seed=1, bucketing=bucketing, unpadded_tokens=most)
+        for most in (120, None)
+    ]
+    for step in range(sides[0].steps_per_epoch):
+        divided, padded = (sorted(row for batch in side.step(step) for row in batch.rows) for side in sides)
+        assert divided == padded
+        for batch in sides[0].step(step):
+            assert len(batch.rows) <= 8 and (batch.tokens <= 120 or len(batch.rows) == 1)
+            lengths = batch.inputs["attention_mask"].sum(1).tolist()
+            assert not bucketing or lengths == sorted(lengths, reverse=True)
 
 
 @pytest.fixture

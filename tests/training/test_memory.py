@@ -96,6 +96,12 @@ def test_a_pack_is_not_made_smaller_than_the_longest_row() -> None:
     assert memory.halved(found, longest=1500) is None
 
 
+@pytest.mark.parametrize(("unpads", "half"), [(True, 160), (False, 320)])
+def test_half_is_half_of_what_a_forward_can_hold(unpads: bool, half: int) -> None:
+    found = memory.halved(Division(32, 16, 1024, True, 1, 64, unpads=unpads), longest=20)
+    assert found is not None and found.pack_tokens == half and found.batch_size == 16
+
+
 @pytest.mark.parametrize(
     ("train", "said"),
     [
@@ -131,6 +137,7 @@ def small(recipe_dict: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Monke
         "batch_size": "auto",
         "rows_per_step": 32,
         "bucketing": False,  # with it forwards are smaller than a micro-batch may be
+        "packing": False,  # and without padding tokens are halved, not rows
     }
     return {**recipe_dict, "evaluate": {"best": False}}
 

@@ -161,6 +161,9 @@ def _batches(plan: Mapping[str, Any]) -> str:
     saved = f"; {', '.join(_saved(plan))}" if any(_saved(plan)) else ""
     if plan["packing"]:
         return f"{windows}packed, up to {plan['pack_tokens']} tokens in a forward{saved}; checked when the model is loaded"
+    if plan["unpadding"]:
+        most = f" and {plan['pack_tokens']} tokens" if plan["pack_tokens"] else ""
+        return f"{windows}up to {plan['batch_size']} rows{most} in a forward, whose padding is not computed{saved}; checked when the model is loaded"
     return f"{windows}{plan['batch_size']} in a forward, padded to the longest" + (" of like length" if plan["bucketing"] else "") + saved
 
 

@@ -48,8 +48,10 @@ class Plan(Settings):
     """Whether rows of like length share a batch."""
     packing: bool = False
     """Whether batches are packed: rows one behind the other, each seeing only itself."""
+    unpadding: bool = False
+    """Whether batches are padded for the head alone: the body computes their tokens one behind the other, each row seeing only itself."""
     pack_tokens: int | None = None
-    """Tokens in one packed forward, at most; a longer row stands alone."""
+    """Tokens in one forward without padding, at most; a longer row stands alone."""
     share_prefix: bool = False
     """Whether tokens that all rows of a packed forward begin with are computed once."""
     readout: str | None = None

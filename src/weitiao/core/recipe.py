@@ -61,11 +61,11 @@ class Train(Settings):
     """Divide a step into forwards of rows of like length, so that little is padded. The rows of a step stay as random, its gradient
     the same. Packed batches need none."""
     packing: bool | None = None
-    """Put the rows of a batch one behind the other without padding, each seeing only itself. Default: where the task's rows can be
-    packed and the model, tried on two documents, keeps them apart. The gradient is the same."""
+    """Compute rows one behind the other without padding, each seeing only itself. Default: where the model, tried on a few rows, keeps
+    them apart; for tasks with a head, whose body alone leaves padding out, on a CPU. The gradient is the same."""
     pack_tokens: PositiveInt | None = None
-    """Tokens in one forward when packed, about: more need more memory. The gradient does not depend on it. Default: 1024 on a CPU, where
-    more only leave its caches, else 4096."""
+    """Tokens in one forward without padding, about: more need more memory. The gradient does not depend on it. Default: 1024 on a CPU,
+    where more only leave its caches, else 4096."""
     share_prefix: bool = True
     """Compute tokens that all rows of a packed forward begin with, such as a system prompt, once for all of them. Not under dropout,
     and only where nothing is learnt at these tokens. The gradient is the same."""

@@ -13,6 +13,11 @@ from weitiao.errors import NoTargets
 _EMBEDDING_WORDS = ("embed", "wte", "wpe", "shared")
 
 
+def body_of(model: Module) -> Any:
+    """Return what stands below a model's head; a model without a head is its own body."""
+    return getattr(model, str(model.base_model_prefix), model)
+
+
 @dataclass(frozen=True)
 class Anatomy:
     """Parameter names by place, and the layers as modules, from the input up."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from weitiao.core.contracts import Batch
+from weitiao.models import ragged
 from weitiao.models.dropout import dropout as cpu_dropout
 from weitiao.models.families import POSITIONS_BEHIND_PADDING
 
@@ -28,8 +29,6 @@ NAME = "weitiao"
 """Name under which transformers knows the attention function of this file."""
 KEPT_UP_TO = 512
 """Tokens of a document up to which attention weights are kept for the backward; those of longer ones are computed again."""
-CHECKED_WINDOW = 2048
-"""Sliding windows up to this many tokens are checked with a longer document; models with wider ones are not packed."""
 BLOCK = 128
 """Queries of a long document that are multiplied at a time with the keys they see."""
 HALF = (torch.bfloat16, torch.float16)
@@ -38,15 +37,13 @@ FLASH_FROM = (8, 0)
 """Compute capability from which on torch has Flash Attention (Ampere)."""
 TOLERANCE = 1e-4
 """Largest difference, relative to the largest hidden state, between documents packed and apart (fp32)."""
-HALF_TOLERANCE = 5e-2
-"""The same in bf16, whose numbers have 8 bits: a document that sees another differs by far more."""
 
 
 def install(model: Module) -> bool:
     """Give a model on a CPU or a CUDA GPU this attention where its architecture lets one choose and nothing else changes; tell whether it did."""
     chooser: Any = model
     before = getattr(chooser.config, "_attn_implementation", None)
-    if next(model.parameters()).device.type not in ("cpu", "cuda") or before not in ("sdpa", "eager") or _relative_positions(model):
+    if next(model.parameters()).device.type not in ("cpu", "cuda") or before not in ("sdpa", "eager") or has_relative_positions(model):
         return bool(before == NAME)
     register(NAME, attend)
     expected = _said(model)
@@ -76,67 +73,11 @@ def _said(model: Module) -> Tensor | None:
     try:
         with torch.inference_mode():
             found = any_model(**inputs)
-            said: Tensor = found.logits if hasattr(found, "logits") else found.last_hidden_state
-            return torch.cat([said[0].flatten(), said[1, :7].flatten()]) if said.ndim == 3 else said.flatten()
-    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
+            said: Tensor = next(found[name] for name in ("logits", "start_logits", "last_hidden_state") if name in found)
+            of_tokens = said.ndim == 3 or "start_logits" in found
+            return torch.cat([said[0].flatten(), said[1, :7].flatten()]) if of_tokens else said.flatten()
+    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, StopIteration):
         return None
-    finally:
-        model.train(was_training)
-
-
-def keeps_documents_apart(model: Module) -> bool:
-    """Tell whether packed documents come out of the body as they do alone: tried with documents on both sides of its window."""
-    lengths = (5, max(9, _window(model) + 3), 4)
-    if not _as_alone(model, lengths, shared=0):
-        return False
-    device = next(model.parameters()).device
-    if device.type != "cuda" or not torch.cuda.is_bf16_supported():
-        return True
-    with torch.autocast(device.type, dtype=torch.bfloat16):  # where another kernel does it
-        return _as_alone(model, lengths, shared=0, tolerance=HALF_TOLERANCE)
-
-
-def shares_prefix(model: Module) -> bool:
-    """Tell whether documents whose common first tokens are computed once come out of the body as they do alone."""
-    whole: Any = model.config
-    here = next(model.parameters()).device.type == "cpu"
-    return here and getattr(whole, "_attn_implementation", None) == NAME and _as_alone(model, (5, max(9, _window(model) + 3), 4), shared=6)
-
-
-def _window(model: Module) -> int:
-    whole: Any = model.config
-    config = whole.get_text_config()
-    return int(getattr(config, "sliding_window", None) or 0) if getattr(config, "use_sliding_window", True) else 0
-
-
-def _as_alone(model: Module, lengths: tuple[int, ...], *, shared: int, tolerance: float = TOLERANCE) -> bool:
-    from weitiao.models import readout
-
-    whole: Any = model.config
-    config = whole.get_text_config()
-    if _window(model) > CHECKED_WINDOW or getattr(config, "is_encoder_decoder", False):
-        return False
-    was_training, device = model.training, next(model.parameters()).device
-    model.eval()
-    most = min(int(config.vocab_size), 1000)
-    ids = torch.arange(shared + sum(lengths)).mul_(7919).add_(3).remainder_(most)[None]
-    positions = torch.cat([torch.arange(shared), *(torch.arange(shared, shared + n) for n in lengths)])[None]
-    try:
-        with torch.inference_mode():
-            together = Batch({"input_ids": ids, "position_ids": positions}, None, (), ids.numel(), lengths, shared).to(device)
-            packed = readout.hidden_states(model, together)[0]
-            start = shared
-            for length in lengths:
-                part = torch.cat([ids[:, :shared], ids[:, start : start + length]], 1)
-                single = Batch({"input_ids": part, "attention_mask": torch.ones_like(part)}, None, (), shared + length).to(device)
-                alone = readout.hidden_states(model, single)[0]
-                found = torch.cat([packed[:shared], packed[start : start + length]])
-                if not (found - alone).abs().max() <= tolerance * alone.abs().max():
-                    return False
-                start += length
-        return True
-    except (TypeError, ValueError, RuntimeError, IndexError, AttributeError):
-        return False  # the architecture takes no positions, or hands the documents on to nobody: it is padded instead
     finally:
         model.train(was_training)
 
@@ -201,8 +142,9 @@ def attend(
     if documents is not None:
         if shared and (dropout or softcap):
             raise ValueError("a shared prefix under dropout or a soft cap")
-        if dropout or softcap:
-            return _per_document(query, key, value, documents, scale, dropout, sliding_window, softcap, causal), None
+        short = not causal and not shared and query.device.type == "cpu" and max(documents) <= KEPT_UP_TO
+        if dropout or softcap or short:
+            return _padded(query, key, value, documents, scale, dropout, sliding_window, softcap, causal), None
         if query.device.type == "cuda":
             return _flash(query, key, value, documents, scale, sliding_window, causal), None
         packed: Tensor = _Packed.apply(query[0], key[0], value[0], documents, shared, scale, sliding_window, causal)  # type: ignore[no-untyped-call]
@@ -242,7 +184,7 @@ def _ends(documents: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor([0, *itertools.accumulate(documents)], dtype=torch.int32).to(device)
 
 
-def _per_document(
+def _padded(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -253,12 +195,23 @@ def _per_document(
     softcap: float | None,
     causal: bool,
 ) -> Tensor:
-    parts = [torch.split(tensor, list(documents), dim=2) for tensor in (query, key, value)]
+    """Return attention inside each document, those of like length multiplied together: here alone they are padded."""
+    tokens = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]  # (tokens, heads, width)
     found = []
-    for q, k, v in zip(*parts, strict=True):
-        mask = visible(q.shape[2], window, causal, q.device) if causal or window else None
-        found.append(_plain(q, k, v, mask, scale, dropout, softcap))
-    return torch.cat(found, dim=1)
+    for piece in ragged.pieces(documents):
+        q, k, v = (piece.padded(tensor).transpose(1, 2) for tensor in tokens)
+        found.append(piece.unpadded(_plain(q, k, v, _seen_in(piece, window, causal, query.device), scale, dropout, softcap)))
+    return torch.cat(found)[None]
+
+
+@functools.lru_cache(maxsize=64)
+def _seen_in(piece: ragged.Piece, window: int | None, causal: bool, device: torch.device) -> Tensor | None:
+    """Return which keys the queries of a piece see, (rows, 1, longest or 1, longest); None where all, kept for the other layers of a step."""
+    mask = None if piece.is_even else ragged.is_token(piece.lengths, device)[:, None, None]
+    if not causal and not window:
+        return mask
+    here = visible(piece.longest, window, causal, device)[None, None]
+    return here if mask is None else mask & here
 
 
 def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, dropout: float, softcap: float | None) -> Tensor:
@@ -399,6 +352,6 @@ def _heads_last(out: Tensor, length: int) -> Tensor:
     return out.view(-1, length, out.shape[-1]).transpose(0, 1)
 
 
-def _relative_positions(model: Module) -> bool:
+def has_relative_positions(model: Module) -> bool:
     """Tell whether attention adds a bias of its own for relative positions (T5, DeBERTa): this function would not know it."""
     return any("relative_attention_bias" in name or "rel_embeddings" in name for name, _ in model.named_parameters())

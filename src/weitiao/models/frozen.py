@@ -28,8 +28,8 @@ from weitiao.core import entries, environment, files, fingerprint
 from weitiao.core.contracts import Batch, Features, Layout, Strategy, Task
 from weitiao.core.version import __version__
 from weitiao.errors import NoTargets
-from weitiao.models import precision, readout
-from weitiao.models.anatomy import anatomy
+from weitiao.models import precision, readout, unpadding
+from weitiao.models.anatomy import anatomy, body_of
 from weitiao.models.dropout import draws, is_random
 from weitiao.models.layout import divided, lengths
 
@@ -61,10 +61,10 @@ class Prefix:
         for number, layer in enumerate(stack):
             self._pass(layer, number)
         if self.pooled:
-            self._pass(_body(model).pooler, len(stack))
-        for module in {id(m): m for m in (model, _body(model))}.values():
+            self._pass(body_of(model).pooler, len(stack))
+        for module in {id(m): m for m in (model, body_of(model))}.values():
             module.register_forward_pre_hook(self._receive, with_kwargs=True)
-        _body(model).register_forward_hook(self._forget, always_call=True)
+        body_of(model).register_forward_hook(self._forget, always_call=True)
 
     # ------------------------------------------------------------ the way past
 
@@ -76,7 +76,7 @@ class Prefix:
         def forward(module: Module, *args: Any, **kwargs: Any) -> Any:
             if self._given is not None and number < self.layers + self.pooled:
                 hidden = args[0] if args else kwargs["hidden_states"]
-                return self._given.to(hidden.dtype) if slot else hidden
+                return unpadding.fit(self.model, self._given).to(hidden.dtype) if slot else hidden
             if self._taking and not slot and number >= self.layers:
                 return args[0] if args else kwargs["hidden_states"]
             found = own(*args, **kwargs)
@@ -100,7 +100,8 @@ class Prefix:
         """Return what the frozen part says about a batch, (rows, longest, width), (1, tokens, width) or (rows, width)."""
         self._taking, self._taken = True, None
         try:
-            readout.hidden_states(self.model, batch)
+            with unpadding.paused(self.model):
+                readout.hidden_states(self.model, batch)
         finally:
             self._taking = False
         if self._taken is None:
@@ -220,7 +221,7 @@ def prefix(model: Module) -> tuple[int, bool]:
     The model must be in its mode for training steps. (0, False) where there is nothing to keep.
     """
     config: Any = model.config
-    body = _body(model)
+    body = body_of(model)
     try:
         parts = anatomy(model)
     except NoTargets:
@@ -247,14 +248,10 @@ def _is_random_outside(body: Module, stack: str, model: Module) -> bool:
     return any(draws(part) for part in body.modules() if id(part) not in apart)
 
 
-def _body(model: Module) -> Any:
-    return getattr(model, str(model.base_model_prefix), model)
-
-
 def _last(model: Module, batch: Batch, *, pooled: bool) -> Tensor:
     """Return what comes out of the body: hidden states, or the pooler's output, where there is no padding."""
     if pooled:
-        found: Tensor = _body(model)(**batch.inputs).pooler_output
+        found: Tensor = body_of(model)(**batch.inputs).pooler_output
         return found.float()
     states = readout.hidden_states(model, batch).float()
     return states[0] if batch.lengths is not None else states[batch.inputs["attention_mask"].bool()]

@@ -16,6 +16,7 @@ from torch.nn import Module
 from weitiao.errors import BadValue, NoTargets
 from weitiao.models import attention
 from weitiao.models.adapter import keep, quiet_peft, task_type
+from weitiao.models.anatomy import body_of
 from weitiao.models.families import POSITIONS_BEHIND_PADDING
 from weitiao.models.head import new_modules
 from weitiao.models.heads import attentions
@@ -76,7 +77,7 @@ def install(wrapper: Any) -> Module:
     seam = _Seam(wrapper, model.config)
     for number, one in enumerate(attentions(model)):
         object.__setattr__(model.get_submodule(one.name), _KEPT, (seam, number))
-    body = getattr(model, str(model.base_model_prefix), model)
+    body = body_of(model)
     body.register_forward_pre_hook(seam.before, with_kwargs=True)
     attention.register(NAME, _attend)
     if getattr(model.config, "_attn_implementation", None) in ("sdpa", "eager", attention.NAME):
@@ -93,7 +94,7 @@ def _heard(model: Any) -> bool:
     mask = torch.ones((1, 1, 6, 6), dtype=torch.bool, device=ids.device)  # of four dimensions: handed on unread, as the meta device needs it
     try:
         with torch.no_grad():
-            getattr(model, str(model.base_model_prefix), model)(input_ids=ids, attention_mask=mask)
+            body_of(model)(input_ids=ids, attention_mask=mask)
     except (TypeError, ValueError, RuntimeError, NotImplementedError, KeyError, AttributeError):
         return False
     return seam.asked == {number for _, number in inside}

@@ -17,6 +17,7 @@ from torch.nn import Module
 
 from weitiao.errors import BadValue
 from weitiao.models.adapter import keep, quiet_peft, task_type
+from weitiao.models.anatomy import body_of
 from weitiao.models.head import new_modules
 from weitiao.models.tokens import positions
 
@@ -52,7 +53,7 @@ def install(wrapper: Any) -> Module:
     model: Any = wrapper.get_base_model()
     encoder = wrapper.prompt_encoder["default"]
     model.add_module(ENCODER, encoder)
-    inner = model.get_encoder() if model.config.is_encoder_decoder else getattr(model, str(model.base_model_prefix), model)
+    inner = model.get_encoder() if model.config.is_encoder_decoder else body_of(model)
     seam = _Seam(wrapper, inner, strips=not (model.config.is_encoder_decoder or _looks_at_first(model)))
     inner.register_forward_pre_hook(seam.before, with_kwargs=True)
     inner.register_forward_hook(seam.behind, with_kwargs=True)

@@ -20,6 +20,7 @@ from torch.nn import Linear, Module
 
 from weitiao.core.contracts import IGNORED, Batch
 from weitiao.models import attention
+from weitiao.models.anatomy import body_of
 
 CHUNK = 2**23
 """Logits that exist at a time, at most: 32 MB in fp32."""
@@ -64,10 +65,9 @@ def hidden_states(model: Module, batch: Batch) -> Tensor:
     more = attention.arguments(model, batch)
     if model.config.is_encoder_decoder:  # type: ignore[union-attr]
         return _decoded(model, batch)
-    body: Any = getattr(model, str(model.base_model_prefix), model)  # a model without a head is its own body
     if hasattr(model.config.get_text_config(), "use_cache") and "use_cache" not in more:  # type: ignore[union-attr,operator]
         more["use_cache"] = False
-    states: Tensor = body(**{**batch.inputs, **more}).last_hidden_state
+    states: Tensor = body_of(model)(**{**batch.inputs, **more}).last_hidden_state
     return states
 
 

@@ -14,7 +14,7 @@ from weitiao.models import attention, checkpointing, dropout, precision
 def trainable(model: Module, method: Method, plan: Plan) -> tuple[Module, dict[str, Tensor]]:
     """Return the model with what its method adds, and the frozen matrices as they were before they were cast, for `precision.put_back`."""
     model = method.apply(model)
-    if dropout.install(model) or plan.packing:
+    if dropout.install(model) or plan.packing or plan.unpadding:
         attention.install(model)
     if plan.gradient_checkpointing:
         checkpointing.enable(model)

@@ -18,6 +18,7 @@ from weitiao.core.events import Counted, Event, Phase
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
 from weitiao.models import frozen, vocabulary
+from weitiao.models.unpadding import Unpadding
 from weitiao.training.judge import Judge
 from weitiao.training.loop import Schedule
 
@@ -40,10 +41,13 @@ class Levers:
     known_dev: frozen.FrozenStates | None = None
     """What frozen layers say about dev."""
     _words: vocabulary.SmallEmbedding | None = None
+    _unpadding: Unpadding | None = None
 
     def pull(self, model: Module) -> None:
         """Change a model that is ready to train, before its optimizer is made."""
         plan = self.plan
+        if plan.unpadding:
+            self._unpadding = Unpadding(model)
         if plan.cached_layers:
             began = time.perf_counter()
             self._keep_states(model)
@@ -63,6 +67,9 @@ class Levers:
         if self._words is not None:
             vocabulary.grow(self._words)
             self._words = None
+        if self._unpadding is not None:
+            self._unpadding.remove()
+            self._unpadding = None
 
     def _keep_states(self, model: Module) -> None:
         """Compute what the frozen layers say about train and dev, or read it back."""

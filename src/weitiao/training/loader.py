@@ -13,6 +13,7 @@ import numpy as np
 from weitiao.core.contracts import Batch, Features, Layout, Task
 from weitiao.models.frozen import FrozenStates
 from weitiao.models.layout import divided, lengths
+from weitiao.models.ragged import alike
 
 FORWARD_COST = 48
 """Tokens of padding that one more forward of a step must save on a CPU to be worth starting."""
@@ -26,17 +27,28 @@ class Order:
     """Which rows stand in which micro-batch of which step, from their lengths alone."""
 
     def __init__(
-        self, lengths: np.ndarray, *, batch_size: int, rows_per_step: int, seed: int, bucketing: bool, most_tokens: int | None, forward_cost: int = FORWARD_COST
+        self,
+        lengths: np.ndarray,
+        *,
+        batch_size: int,
+        rows_per_step: int,
+        seed: int,
+        bucketing: bool,
+        most_tokens: int | None,
+        packed: bool = False,
+        forward_cost: int = FORWARD_COST,
     ) -> None:
-        """batch_size: rows in a micro-batch, at most. most_tokens: tokens of a micro-batch where packed, which alone divides a step then; None where padded.
+        """batch_size: rows in a micro-batch, at most. most_tokens: tokens of a micro-batch, at most; None where padding is computed.
+
+        packed: whether batches themselves hold no padding: then only most_tokens divides a step.
 
         bucketing: divide a step into micro-batches of rows of like length. The rows of a step are drawn at random all the same:
         steps of like lengths learn worse (a token of a short row would weigh more than one of a long row, and the rows of a step
         would be alike), while the gradient of a step does not depend on how it is divided.
         """
         self.lengths, self.seed, self.most_tokens = lengths, seed, most_tokens
-        self.rows_per_step, self.bucketing = rows_per_step, bucketing and most_tokens is None
-        self.most_rows, self.forward_cost = batch_size if most_tokens is None else rows_per_step, forward_cost
+        self.rows_per_step, self.bucketing = rows_per_step, bucketing and not packed
+        self.most_rows, self.forward_cost = rows_per_step if packed else batch_size, forward_cost
         self.steps_per_epoch = steps_per_epoch(len(lengths), rows_per_step)
         self.epoch = lru_cache(maxsize=2)(self._epoch)
 
@@ -46,7 +58,8 @@ class Order:
         rows = self.epoch(epoch)[offset]
         if self.bucketing:
             rows = rows[np.argsort(-self.lengths[rows], kind="stable")]
-            return [rows[piece] for piece in alike(self.lengths[rows], most_rows=self.most_rows, forward_cost=self.forward_cost)]
+        if self.bucketing and self.most_tokens is None:
+            return [rows[piece] for piece in alike(self.lengths[rows], most_rows=self.most_rows, cost=self.forward_cost)]
         return [rows[piece] for piece in divided(self.lengths[rows].tolist(), most_rows=self.most_rows, most_tokens=self.most_tokens)]
 
     def _epoch(self, epoch: int) -> list[np.ndarray]:
@@ -71,10 +84,12 @@ class Loader:
         bucketing: bool,
         device: str = "cpu",
         known: FrozenStates | None = None,
+        unpadded_tokens: int | None = None,
     ) -> None:
         """features: what to train on. batch_size: rows in a micro-batch, at most; that times gradient_accumulation are the rows of a step.
 
-        known: what frozen layers say about the features, given to every forward.
+        known: what frozen layers say about the features, given to every forward. unpadded_tokens: tokens of a forward, at most, where batches are
+        padded for the head alone; None where padding is computed.
 
         Packed batches hold no padding, so rows of any length go together and only layout.most_tokens divides a step.
         """
@@ -86,7 +101,8 @@ class Loader:
             rows_per_step=batch_size * gradient_accumulation,
             seed=seed,
             bucketing=bucketing,
-            most_tokens=(layout.most_tokens or sys.maxsize) if layout.packed else None,
+            most_tokens=(layout.most_tokens or sys.maxsize) if layout.packed else unpadded_tokens,
+            packed=layout.packed,
             forward_cost=forward_cost(device, coupled=task.objective().coupled),
         )
         self.steps_per_epoch = self.order.steps_per_epoch
@@ -106,21 +122,6 @@ def forward_cost(device: str, *, coupled: bool) -> int:
     if coupled:
         return FORWARD_COST_COUPLED
     return FORWARD_COST if device.startswith("cpu") else FORWARD_COST_ELSEWHERE
-
-
-def alike(lengths: np.ndarray, *, most_rows: int, forward_cost: int) -> list[slice]:
-    """Return consecutive pieces of rows, longest first, of which the padded tokens and the cost of their forwards are the fewest together."""
-    best, cuts = np.zeros(len(lengths) + 1), np.zeros(len(lengths) + 1, dtype=int)
-    for end in range(1, len(lengths) + 1):
-        first = max(0, end - most_rows)
-        costs = best[first:end] + (end - np.arange(first, end)) * lengths[first:end] + float(forward_cost)
-        at = int(np.argmin(costs))
-        best[end], cuts[end] = costs[at], first + at
-    pieces, end = list[slice](), len(lengths)
-    while end:
-        pieces.append(slice(int(cuts[end]), end))
-        end = int(cuts[end])
-    return pieces[::-1]
 
 
 def steps_per_epoch(rows: int, rows_per_step: int) -> int:

@@ -46,7 +46,7 @@ class Situation:
         """Return how a choice is computed."""
         division = choice.division
         again = 1 - division.batch_size / division.rows_per_step if self.coupled else 0.0
-        return dataclasses.replace(self.ways, packed=division.pack_tokens is not None, checkpointing=choice.checkpointing, again=again)
+        return dataclasses.replace(self.ways, packed=division.packed, checkpointing=choice.checkpointing, again=again)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,9 @@ def advice(now: Situation, choice: Choice, *, method: str, auto: bool) -> tuple[
 def halved(division: Division, *, longest: int = 0) -> Division | None:
     """Return the division with micro-batches of half the size and steps of the same rows; None where they cannot be smaller."""
     if division.pack_tokens is not None:
-        half = max(min(division.pack_tokens, 2**40) // 2, FEWEST_TOKENS, min(longest, division.pack_tokens))
+        rows = division.batch_size if division.unpads else division.rows_per_step
+        most = min(division.pack_tokens, rows * longest) if longest else division.pack_tokens  # no forward holds more
+        half = max(most // 2, FEWEST_TOKENS, min(longest, division.pack_tokens))
         return dataclasses.replace(division, pack_tokens=half) if half < division.pack_tokens else None
     rows = next((n for n in range(division.batch_size // 2, 0, -1) if division.rows_per_step % n == 0), 0)
     return dataclasses.replace(division, batch_size=rows) if rows else None
@@ -128,8 +130,10 @@ def smaller(plan: Plan) -> Plan | None:
     half = halved(_division(plan), longest=int(plan.tokens["longest"]))
     if half is None:
         return None
-    now = f"packs of {half.pack_tokens} tokens" if plan.packing else f"{half.batch_size} rows"
-    note = f"Memory ran out with {f'packs of {plan.pack_tokens} tokens' if plan.packing else f'{plan.batch_size} rows'} in a forward: it went on with {now}."
+    before, now = (
+        f"{tokens} tokens" if tokens else f"{rows} rows" for tokens, rows in ((plan.pack_tokens, plan.batch_size), (half.pack_tokens, half.batch_size))
+    )
+    note = f"Memory ran out with {before} in a forward: it went on with {now}."
     return plan.revised(batch_size=half.batch_size, pack_tokens=half.pack_tokens, notes=[*plan.notes, f"{note} The gradient stays the same."])
 
 
@@ -144,7 +148,7 @@ def next_setting(recipe: Recipe, plan: Plan) -> str:
 
 
 def _division(plan: Plan) -> Division:
-    return Division(plan.rows_per_step, plan.batch_size, plan.pack_tokens, plan.bucketing, 0, 1)
+    return Division(plan.rows_per_step, plan.batch_size, plan.pack_tokens, plan.bucketing, 0, 1, unpads=plan.unpadding)
 
 
 def peak_gb(device: torch.device) -> float:

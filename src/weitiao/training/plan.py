@@ -15,7 +15,7 @@ from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
 from weitiao.errors import Conflict
 from weitiao.inspect.forecast import Body, Forecast, Ways, terms
-from weitiao.models import attention, dropout, frozen, load, precision, readout, sizes, vocabulary
+from weitiao.models import apart, attention, dropout, frozen, load, precision, readout, sizes, unpadding, vocabulary
 from weitiao.models.anatomy import anatomy
 from weitiao.training import memory, optim
 from weitiao.training.loader import forward_cost, steps_per_epoch
@@ -51,6 +51,8 @@ class Facts:
     threads: int
     packing: bool = False
     """Whether the task's rows can be packed and the model keeps them apart."""
+    unpads: bool = False
+    """Whether the body can leave out the padding of the task's batches."""
     shares: bool = False
     """Whether packed rows may share what they begin with: the model was tried, and nothing in it draws at random."""
     readout: str | None = None
@@ -77,9 +79,10 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
     every = min(recipe.evaluate.every or per_epoch, steps)
     selects = recipe.evaluate.best is not False
     packing = facts.packing and train.packing is not False
+    unpads = facts.unpads and train.packing is not False
     cached = facts.frozen_layers if _keeps_states(train.cache_features, facts, epochs=steps / per_epoch) else 0
     shares = packing and facts.shares and train.share_prefix and not cached
-    choice = _choice(recipe, packing, facts.device, shares=shares, keeps=cached > 0)
+    choice = _choice(recipe, packing, facts.device, shares=shares, keeps=cached > 0, unpads=unpads)
     now = _situation(recipe, facts, steps=steps, evaluations=math.ceil(steps / every) + 1 if selects else 0, passed=cached)
     if train.batch_size == "auto":
         choice = memory.largest_that_fits(now, choice)
@@ -89,7 +92,7 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
     if train.cache_features and not cached:
         why = "the disk has no room for their states" if facts.frozen_layers else "the first layer trains, or something random happens below it"
         notes.append(f"train.cache_features: nothing is kept, because {why}.")
-    if train.packing and not facts.packing:
+    if train.packing and not (facts.packing or facts.unpads):
         why = "this model does not keep packed rows apart (or the task has none to pack)"
         if Capability.ROWS_APART in recipe.method.can:
             why = f"{recipe.method.name} puts something before every row"
@@ -120,6 +123,7 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
         save_every=train.save_every or every,
         bucketing=train.bucketing and not packing,
         packing=packing,
+        unpadding=unpads,
         pack_tokens=division.pack_tokens,
         share_prefix=shares,
         readout=facts.readout,
@@ -148,19 +152,20 @@ def _compacts(recipe: Recipe) -> bool:
     return train.compact_vocabulary and not recipe.regularize and (train.optimizer == "adamw" or not train.weight_decay)
 
 
-def _choice(recipe: Recipe, packing: bool, device: str, *, shares: bool, keeps: bool) -> Choice:
+def _choice(recipe: Recipe, packing: bool, device: str, *, shares: bool, keeps: bool, unpads: bool) -> Choice:
     """Return what the recipe asks for; of `batch_size: auto` the largest micro-batch."""
-    train = recipe.train
+    train, coupled = recipe.train, recipe.task.objective().coupled
     division = Division(
         rows_per_step=train.step_rows,
         batch_size=train.step_rows if isinstance(train.batch_size, str) else train.batch_size,
-        pack_tokens=(train.pack_tokens or (PACK_TOKENS if device == "cpu" else PACK_TOKENS_ELSEWHERE)) if packing else None,
+        pack_tokens=(train.pack_tokens or (PACK_TOKENS if device == "cpu" else PACK_TOKENS_ELSEWHERE)) if packing or (unpads and not coupled) else None,
         bucketing=train.bucketing and not packing,
         seed=train.seed,
         evaluation_rows=recipe.evaluate.batch_size,
         shares=shares,
         keeps=keeps,
-        forward_cost=forward_cost(device, coupled=recipe.task.objective().coupled),
+        forward_cost=forward_cost(device, coupled=coupled),
+        unpads=unpads,
     )
     return Choice(division, train.gradient_checkpointing)
 
@@ -202,21 +207,27 @@ def _packs(recipe: Recipe) -> bool:
     return recipe.task.packs and Capability.ROWS_APART not in recipe.method.can
 
 
+def _unpads(recipe: Recipe, device: torch.device) -> bool:
+    """Tell whether the body may leave out padding: rows that cannot be packed, and on a CPU, where it is worth it."""
+    return device.type == "cpu" and not recipe.task.packs and Capability.ROWS_APART not in recipe.method.can
+
+
 def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:
-    """Return the facts with what the loaded model shows when it is tried: precision on a GPU, whether packed rows stay apart, the read-out."""
+    """Return the facts with what the loaded model shows when it is tried: precision on a GPU, whether rows stay apart without padding, the read-out."""
     task, device = recipe.task, next(model.parameters()).device
     if recipe.train.dtype == "auto" and known.dtype == "bf16" and device.type == "cuda":
         tried = precision.of_model(model, device)
         slower = bool(tried) and tried["bf16_forward_seconds"] >= tried["fp32_forward_seconds"]
         known = replace(known, dtype="fp32" if slower else "bf16", precision={**known.precision, **tried})
-    if not task.reads_out:
-        return known
-    known = replace(known, readout="labelled positions" if readout.of(model) is not None else "full logits")
-    if not _packs(recipe) or recipe.train.packing is False:
-        return replace(known, packing=False)
+    if task.reads_out:
+        known = replace(known, readout="labelled positions" if readout.of(model) is not None else "full logits")
+    if recipe.train.packing is False or not (_packs(recipe) or known.unpads):
+        return replace(known, packing=False, unpads=False)
     attention.install(model)
-    packing = attention.keeps_documents_apart(model)
-    return replace(known, packing=packing, shares=known.shares and packing and attention.shares_prefix(model))
+    if known.unpads:
+        return replace(known, packing=False, unpads=unpadding.works(model))
+    packing = apart.keeps_documents_apart(model)
+    return replace(known, packing=packing, shares=known.shares and packing and apart.shares_prefix(model))
 
 
 def promised(recipe: Recipe, facts: Facts, plan: Plan, steps: Sequence[int]) -> list[dict[str, float]]:
@@ -254,6 +265,7 @@ def _decided(recipe: Recipe, plan: Plan) -> Choice:
         shares=plan.share_prefix,
         keeps=plan.cached_layers > 0,
         forward_cost=forward_cost(plan.device, coupled=recipe.task.objective().coupled),
+        unpads=plan.unpadding,
     )
     return Choice(division, plan.gradient_checkpointing)
 
@@ -286,6 +298,7 @@ def facts(asked: Recipe, prepared: Prepared, encoded: Encoded) -> Facts:
         data=data.fingerprint,
         windows=len(encoded.train),
         packing=_packs(recipe) and not getattr(config, "is_encoder_decoder", False),
+        unpads=_unpads(recipe, prepared.device) and not attention.has_relative_positions(model) and not getattr(config, "is_encoder_decoder", False),
         readout="labelled positions" if recipe.task.reads_out else None,
         shares=_packs(recipe) and not random and not getattr(config, "is_encoder_decoder", False),
         frozen_layers=unchanging,

@@ -11,7 +11,7 @@ from weitiao.core.contracts import Batch, Method, Objective, Strategy
 from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
 from weitiao.inspect.forecast import seconds_of
-from weitiao.models import load, precision
+from weitiao.models import load, precision, unpadding
 from weitiao.parallel.single import Single
 from weitiao.training import loop, memory, optim
 from weitiao.training.build import trainable
@@ -46,6 +46,8 @@ def plan(recipe: Recipe) -> Plan:
     loader = _loader(prepared, encoded.train, made)
     recipe.method.calibrate(model, objective, loader.step(0))
     model, _ = trainable(model, recipe.method, made)
+    if made.unpadding:
+        unpadding.Unpadding(model)
     while True:
         loader = _loader(prepared, encoded.train, made)
         steps = longest_steps(loader.order, STEPS, within=made.steps)
@@ -106,6 +108,7 @@ def _loader(prepared: Prepared, features: object, made: Plan) -> Loader:
         seed=prepared.recipe.train.seed,
         bucketing=made.bucketing,
         device=made.device,
+        unpadded_tokens=made.pack_tokens if made.unpadding else None,
     )
 
 

@@ -197,6 +197,7 @@ class _Run:
             bucketing=plan.bucketing,
             device=plan.device,
             known=known,
+            unpadded_tokens=plan.pack_tokens if plan.unpadding else None,
         )
 
     def _taken(self, objective: Any, optimizer: torch.optim.Optimizer, progress: state.Progress) -> Iterator[loop.Done]:

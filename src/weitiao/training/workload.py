@@ -49,7 +49,7 @@ class Division:
     rows_per_step: int
     batch_size: int
     pack_tokens: int | None
-    """None where padded."""
+    """Tokens of a forward, at most; None where padding is computed."""
     bucketing: bool
     seed: int
     evaluation_rows: int
@@ -59,6 +59,13 @@ class Division:
     """Whether what frozen layers say is computed once for all epochs."""
     forward_cost: int = FORWARD_COST
     """Padding tokens that one more forward of a step must save."""
+    unpads: bool = False
+    """Whether batches are padded for the head alone."""
+
+    @property
+    def packed(self) -> bool:
+        """Whether batches themselves hold no padding."""
+        return self.pack_tokens is not None and not self.unpads
 
 
 def rows_of(task: Task, train: Sequence[Features], dev: Sequence[Features], proof: Sequence[Features], *, head_is_new: bool) -> Rows:
@@ -81,6 +88,7 @@ def order_of(rows: Rows, how: Division) -> Order:
         seed=how.seed,
         bucketing=how.bucketing,
         most_tokens=how.pack_tokens,
+        packed=how.packed,
         forward_cost=how.forward_cost,
     )
 
@@ -90,10 +98,10 @@ def work_of(rows: Rows, how: Division, *, steps: int, evaluations: int, need: Ca
     order = order_of(rows, how)
     tried = forwards_of_steps(rows, how, order, _tried(order, steps))
     together = [forward for step in tried for forward in step]
-    padded = how.pack_tokens is None
+    limit = how.pack_tokens if how.packed else PADDED_TOKENS
     before = rows.train[np.unique(np.linspace(0, len(rows.train) - 1, MOST_ROWS).astype(int))] if rows.head_is_new else rows.proof[:0]
     probed = evaluation(np.concatenate([before, rows.proof]), rows, how, limit=None) if rows.head_is_new else ()
-    proof = evaluation(rows.proof, rows, how, limit=PADDED_TOKENS if padded else how.pack_tokens)
+    proof = evaluation(rows.proof, rows, how, limit=limit)
     return Work(
         steps=steps,
         forwards=tuple(together),
@@ -101,7 +109,7 @@ def work_of(rows: Rows, how: Division, *, steps: int, evaluations: int, need: Ca
         largest=max(together, key=need),
         before=probed if rows.head_is_new else proof,
         after=proof,
-        dev=evaluation(rows.dev, rows, how, limit=PADDED_TOKENS if padded else how.pack_tokens),
+        dev=evaluation(rows.dev, rows, how, limit=limit),
         evaluations=evaluations,
         generated=-(-rows.answers // ROWS["cpu"]) * rows.new_tokens,
         states=evaluation(np.concatenate([rows.train, rows.dev]), rows, how, limit=TOKENS) if how.keeps else (),
@@ -143,7 +151,7 @@ def _tried(order: Order, steps: int) -> list[int]:
 def _forward(lengths: np.ndarray, rows: Rows, how: Division) -> Forward:
     real = float(lengths.sum())
     asked = rows.asked * real
-    if how.pack_tokens is None:
+    if not (how.packed or how.unpads):
         longest = float(lengths.max(initial=0))
         tokens, squares = len(lengths) * longest, len(lengths) * longest**2
         return Forward(tokens, squares, squares, asked)
