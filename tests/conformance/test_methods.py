@@ -24,7 +24,13 @@ from weitiao.training import loop, optim
 from weitiao.training.loader import Loader
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "lora": [{}, {"r": 4, "use_rslora": True, "target_modules": r".*(query|q_proj|in_proj|query_proj)"}],
+    "lora": [
+        {},
+        {"r": 4, "use_rslora": True, "target_modules": r".*(query|q_proj|in_proj|query_proj)"},
+        {"r": 4, "init_lora_weights": "pissa"},
+        {"r": 4, "init_lora_weights": "olora", "loraplus_lr_ratio": 4},
+        {"r": 4, "lora_fa": True, "init_lora_weights": "gaussian"},
+    ],
     "adapter": [{}, {"form": "houlsby", "bottleneck_size": 8}, {"form": "parallel", "reduction_factor": 4}],
     "prompt_tuning": [{"num_virtual_tokens": 5}, {"num_virtual_tokens": 6, "init_text": "the good film"}],
     "prefix_tuning": [{"num_virtual_tokens": 5}, {"num_virtual_tokens": 5, "prefix_projection": True}],
@@ -68,7 +74,8 @@ def cells(*, refused: bool = False) -> list[Any]:
         name = case["name"]
         if ((name, family) in REFUSED) == refused:
             first = next(other for other in CASES if other["name"] == name)
-            quick = name not in THIN or (THIN[name] == family and case == first) or refused
+            thin = name in THIN or {"init_lora_weights", "lora_fa"} & case.keys()
+            quick = not thin or (THIN.get(name) == family and case == first) or refused
             found.append(pytest.param(family, case, id=" ".join([family, *map(str, case.values())]), marks=() if quick else pytest.mark.soak))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,9 @@ def recipes(place: Path) -> dict[str, Path]:
     return found
 
 
-def test_every_key_is_explained(place: Path, recipes: dict[str, Path], cli: Callable[..., Any], tiny_chat_artifact: Path) -> None:
+def test_every_key_is_explained(
+    place: Path, recipes: dict[str, Path], cli: Callable[..., Any], tiny_chat_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(*arguments: object) -> Any:
         answer = cli(*arguments, "--json")
         assert answer.code == 0, answer.err
@@ -100,6 +103,7 @@ def test_every_key_is_explained(place: Path, recipes: dict[str, Path], cli: Call
     talk = tiny_chat_artifact.parent
     reports.append(json.loads((talk / "report.json").read_text()))
     hold("weitiao train RECIPE --json", [*reports, run("train", recipes["regression"], "--out", "regression")])
+    hold("weitiao compare methods RECIPE --json", [_compared(recipes["single_label_classification"], cli, monkeypatch)])
     hold("weitiao evaluate ARTIFACT [FILE] --json", [run("evaluate", kind) for kind in (*recipes, talk)])
     hold(
         "weitiao predict ARTIFACT [FILE]",
@@ -117,6 +121,17 @@ def test_every_key_is_explained(place: Path, recipes: dict[str, Path], cli: Call
     )
     hold("artifact/manifest.json", [json.loads((folder / "artifact" / "manifest.json").read_text())])
     hold("failure.json", [_failure(place, recipes["single_label_classification"], cli)])
+
+
+def _compared(recipe: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    from weitiao.comparison import bakeoff
+
+    def here(command: list[str], *, ended: int) -> Any:
+        answer = cli(*command[3:])
+        return subprocess.CompletedProcess(command, answer.code, answer.out, answer.err)
+
+    monkeypatch.setattr(bakeoff, "_run", here)
+    return bakeoff.compare(bakeoff.Asked(recipe, names=("bitfit", "norm"), budget=3600, seeds=2))
 
 
 def _failure(place: Path, recipe: Path, cli: Callable[..., Any]) -> Any:

@@ -59,6 +59,26 @@ def train(
     raise typer.Exit(command(recipe, overrides or [], plan, probe, out, again, as_json))
 
 
+comparing = typer.Typer(help="Try several ways on the same rows, and see which to take.", no_args_is_help=True)
+app.add_typer(comparing, name="compare")
+
+
+@comparing.command("methods")
+def compare_methods(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe; its method is one of those compared.")],
+    overrides: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Settings laid over the recipe of every run.")] = None,
+    methods: Annotated[str, typer.Option(help="all, or names with commas between them, such as full,lora,bitfit.")] = "all",
+    budget: Annotated[str, typer.Option(help="Time for all runs together, about, such as 90s, 30m or 2h.")] = "30m",
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each of the best three, as far as there is time.")] = 3,
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Folder of the comparison. Default: comparisons/NAME.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a recipe with several methods under one budget, and show what each is worth: score, size, memory, time."""
+    from weitiao.cli.compare import methods as command
+
+    raise typer.Exit(command(recipe, overrides or [], methods, budget, seeds, out, as_json))
+
+
 @app.command()
 def evaluate(
     artifact: Annotated[

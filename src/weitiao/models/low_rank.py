@@ -71,7 +71,8 @@ class _LowRank(torch.autograd.Function):
             out = F.linear(rows, torch.addmm(weight, up, down, alpha=scaling), bias)
         else:
             out = F.linear(rows, weight, bias).addmm_(rows @ down.t(), up.t(), alpha=scaling)
-        ctx.save_for_backward(rows, weight, down, up)
+        ctx.narrow = ctx.needs_input_grad[4] and not ctx.needs_input_grad[3]  # where only `up` trains, the backward needs of the rows what is r wide
+        ctx.save_for_backward(rows @ down.t() if ctx.narrow else rows, weight, down, up)
         ctx.scaling, ctx.shape = scaling, x.shape
         return out.view(*x.shape[:-1], -1)
 
@@ -81,7 +82,7 @@ class _LowRank(torch.autograd.Function):
         gradient = gradients[0].reshape(-1, weight.shape[0]).to(weight.dtype)
         of_x, of_down, of_up = ctx.dtypes
         d_narrow = (gradient @ up).mul_(ctx.scaling)
-        d_up = (gradient.t() @ (rows @ down.t())).mul_(ctx.scaling).to(of_up) if ctx.needs_input_grad[4] else None
+        d_up = (gradient.t() @ (rows if ctx.narrow else rows @ down.t())).mul_(ctx.scaling).to(of_up) if ctx.needs_input_grad[4] else None
         d_down = (d_narrow.t() @ rows).to(of_down) if ctx.needs_input_grad[3] else None
         d_x = (gradient @ weight).addmm_(d_narrow, down).view(ctx.shape).to(of_x) if ctx.needs_input_grad[0] else None
         return d_x, None, None, d_down, d_up, None, None

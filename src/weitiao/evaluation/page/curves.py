@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
-from matplotlib import rc_context, style
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from weitiao.evaluation.page import words
+from weitiao.evaluation.page import drawing, words
+from weitiao.evaluation.page.drawing import ACCENT, FAINT, INK
 
 STEPS = [1, 2, 2.5, 5, 10]
 """Distances of ticks, times a power of ten."""
-
-# Stand-ins that matplotlib accepts as colours; in the SVG they become what the style sheet says.
-_INK, _RULE, _FAINT, _ACCENT = "#0a0b0c", "#0a0b0d", "#0a0b0e", "#0a0b0f"
-_COLOURS = {_INK: "currentColor", _RULE: "var(--rule)", _FAINT: "var(--faint)", _ACCENT: "var(--after)"}
 
 
 def curves(report: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -76,13 +68,8 @@ def _chart(
     name: str, title: str, keys: Sequence[tuple[str, str]], lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], *, best: float | None = None
 ) -> dict[str, Any]:
     """Return a titled line chart as inline SVG that takes its colours and font from the page."""
-    looks = {"ink": (_INK, 1.4), "faint": (_FAINT, 0.9), "accent": (_ACCENT, 1.7)}
-    # "default" shuts out a user's matplotlibrc; text stays text, so the page's font draws it.
-    with style.context("default", after_reset=True), rc_context({"svg.fonttype": "none", "svg.hashsalt": "weitiao", "font.size": 8.5}):
-        figure = Figure(figsize=(4.4, 2.15))
-        figure.patch.set_alpha(0)
-        axes = figure.add_axes((0.115, 0.175, 0.87, 0.775))
-        axes.patch.set_alpha(0)
+    looks = {"ink": (INK, 1.4), "faint": (FAINT, 0.9), "accent": (ACCENT, 1.7)}
+    with drawing.axes_of_a_chart() as (figure, axes):
         for look, points in lines:
             colour, width = looks[look]
             marker = "o" if len(points) == 1 or (look == "accent" and len(points) <= 60) else ""
@@ -91,35 +78,13 @@ def _chart(
         if 0 <= min(values) < 0.4 * max(values):
             axes.set_ylim(bottom=0)
         if best is not None:
-            axes.axvline(best, color=_INK, linewidth=0.8, linestyle=(0, (2, 2)), alpha=0.7)
-        axes.set_xlabel("step", color=_INK, labelpad=2)
+            axes.axvline(best, color=INK, linewidth=0.8, linestyle=(0, (2, 2)), alpha=0.7)
+        axes.set_xlabel("step", color=INK, labelpad=2)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=STEPS))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=STEPS))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: words.tick_label(value)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.tick_params(length=0, pad=4, labelcolor=_INK)
-        axes.grid(axis="y", color=_RULE, linewidth=0.6)
-        axes.set_axisbelow(True)
-        for side, spine in axes.spines.items():
-            spine.set_visible(side == "bottom")
-            spine.set_color(_RULE)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        svg = drawing.as_svg(figure)
     last = next(points for _, points in reversed(lines) if points)
     told = "; ".join(f"{y:.4g} at step {x:g}" for x, y in dict.fromkeys([last[0], last[-1]]))
-    return {"title": title, "keys": keys, "svg": _inline(file.getvalue(), name, f"{title}: {told}")}
-
-
-def _inline(svg: str, name: str, told: str) -> Markup:
-    """Return an SVG file as an element: ids its own, colours and fonts the page's, size left to the style sheet."""
-    svg = svg[svg.index("<svg") :]
-    # Its <style> would apply to the whole page; the style sheet says the same for charts alone.
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>|<defs>\s*</defs>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # names of groups, which nothing points to
-    svg = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r"font-family:[^;\"]*;? ?", "", svg)
-    svg = re.sub(r"\s+", " ", svg)
-    for stand_in, colour in _COLOURS.items():
-        svg = svg.replace(stand_in, colour)
-    opening = Markup('<svg viewBox="{}" role="img" aria-label="{}"').format(re.findall(r'viewBox="([^"]*)"', svg)[0], told)
-    return Markup(re.sub(r"<svg [^>]*", lambda _: str(opening), svg, count=1))  # noqa: S704 (drawn above; the one text in it is escaped)
+    return {"title": title, "keys": keys, "svg": drawing.inline(svg, name, f"{title}: {told}")}
