@@ -152,22 +152,17 @@ def test_the_best_on_dev_is_first_and_of_equals_the_smaller() -> None:
 
 def entry(name: str, dev: float, trainable: int, p_value: float | None, seeds: int = 1) -> dict[str, Any]:
     proof = {"value": dev - 0.01, "low": dev - 0.05, "high": dev + 0.03, "n": 100}
-    return {
-        "name": name,
-        "metric": "accuracy",
-        "dev": dev,
-        "dev_is_proof": False,
-        "proof": proof,
-        "trainable": trainable,
-        "p_value": p_value,
-        "seeds": [{}] * seeds,
-    }
+    told = {"metric": "accuracy", "higher_is_better": True, "before": 0.5, "dev_is_proof": False}
+    return {**told, "name": name, "dev": dev, "proof": proof, "trainable": trainable, "p_value": p_value, "seeds": [{}] * seeds}
 
 
 def test_the_sentence_says_why_and_names_a_smaller_one_that_is_not_told_apart() -> None:
     said = verdict.sentence([entry("full", 0.91, 22_000_000, None, 3), entry("lora", 0.905, 700_000, 0.31), entry("bitfit", 0.85, 20_000, 0.001)])
     assert said.startswith("full: accuracy 0.9100 on dev, mean of 3 seeds, the best of 3 methods; on the proof rows 0.9000 (0.8600 to 0.9400).")
     assert "lora trains 31 times fewer weights and is not told apart from it on the proof rows (p = 0.310)" in said and "bitfit" not in said
+    assert "no better than before" not in said
+    short = verdict.sentence([{**entry("ia3", 0.6564, 10, None), "before": 0.7893}])
+    assert "That is no better than before (0.7893): with more steps it may be." in short
     assert verdict.sentence([entry("bitfit", 0.9, 10, None), entry("full", 0.8, 1000, 0.2)]).endswith("Not told apart from it on the proof rows: full.")
     assert verdict.sentence([entry("bitfit", 0.9, 10, None), entry("full", 0.8, 1000, 0.002)]).endswith("told apart from every other (p < 0.05).")
 

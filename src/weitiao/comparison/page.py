@@ -11,6 +11,7 @@ import jinja2
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from weitiao import evaluation
+from weitiao.comparison import verdict
 from weitiao.core.report import before_said, digits_of, number, p_in_words, title
 from weitiao.evaluation.page import drawing, words
 from weitiao.evaluation.page.drawing import ACCENT, FAINT, INK
@@ -30,6 +31,7 @@ def render(found: Mapping[str, Any]) -> str:
         facts=_facts(found),
         pick=found["pick"],
         sentence=found["sentence"],
+        look="unproven" if verdict.worse_than_before(methods[0]) else "better",
         metric=title(methods[0]["metric"]),
         before=before_said(methods[0]["before_is"]),
         of_seeds=any(len(one["seeds"]) > 1 for one in methods),
@@ -104,7 +106,9 @@ def _scatter(name: str, heading: str, methods: Sequence[Mapping[str, Any]], cost
         if logarithmic:
             axes.set_xscale("log")
             axes.xaxis.set_minor_formatter(NullFormatter())
-        low, high = min(scores), max(scores)
+            axes.tick_params(which="minor", length=0)
+        reach = [float(one["dev_deviation"] or 0) for one in methods]
+        low, high = min(a - b for a, b in zip(scores, reach, strict=True)), max(a + b for a, b in zip(scores, reach, strict=True))
         margin = max(0.12 * (high - low), 1e-6)
         axes.set_ylim(low - margin, high + margin)
         left, right = min(costs), max(costs)

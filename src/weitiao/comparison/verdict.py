@@ -55,6 +55,9 @@ def sentence(methods: Sequence[Mapping[str, Any]]) -> str:
     where = "the proof rows" if best["dev_is_proof"] else "dev"
     among = f"the best of {len(methods)} methods" if others else "the only method that was trained"
     said = f"{best['name']}: {best['metric']} {dev} on {where}{of_seeds}, {among}; on the proof rows {value} ({low} to {high})."
+    if worse_than_before(best):
+        before = number(best["before"], digits_of([*beside, best["before"]], usual=4))
+        said += f" That is no better than before ({before}): with more steps it may be."
     smaller = [one for one in others if one["p_value"] is not None and one["p_value"] >= TOLD_APART and one["trainable"] < best["trainable"]]
     if smaller:
         least = min(smaller, key=lambda one: one["trainable"])
@@ -68,6 +71,12 @@ def sentence(methods: Sequence[Mapping[str, Any]]) -> str:
     elif others:
         said += " On the proof rows it is told apart from every other (p < 0.05)."
     return said
+
+
+def worse_than_before(best: Mapping[str, Any]) -> bool:
+    """Tell whether the model was as good on the proof rows before anything was trained."""
+    gained = best["proof"]["value"] - best["before"]
+    return bool((gained if best["higher_is_better"] else -gained) <= 0)
 
 
 def _by_method(found: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
