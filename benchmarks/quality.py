@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 from weitiao.core import fingerprint, tagging
-from weitiao.core.contracts import Prediction
+from weitiao.core.contracts import IGNORED, Prediction
 from weitiao.core.recipe import Recipe
 from weitiao.core.report import before_said, digits_of, number, p_in_words, title
 from weitiao.evaluation import score
@@ -67,6 +67,12 @@ SETS = {
     "dialogsum": "DialogSum",
     "scitldr": "SciTLDR",
     "csl_title_zh": "CSL titles",
+    "gsm8k": "GSM8K (300 rows)",
+    "humaneval": "HumanEval",
+    "sst2_controlled": "SST-2, sentiment asked for",
+    "squad_v1_generative": "SQuAD 1.1, answered in words",
+    "toolcall_glaive": "Calls of functions (glaive)",
+    "kdconv_travel": "KdConv, travel",
 }
 """Recipe -> the set as the table names it, in the order of the table."""
 REFERENCES = {
@@ -75,6 +81,8 @@ REFERENCES = {
     "semeval2010_task8": "reference_classify.py",
     "conll2003": "reference_tokens.py",
     "squad_v1": "reference_questions.py",
+    "multi30k_en_de": "reference_answers.py",
+    "dialogsum": "reference_answers.py",
 }
 """Recipe -> the script of `rivals` that does the same. These recipes name a learning rate and choose nothing on dev."""
 KEPT = ("task", "model", "method", "split", "rows", "main_metric", "before_is", "steps", "train_seconds", "total_seconds", "peak_memory_gb", "weitiao")
@@ -121,7 +129,8 @@ def measure(name: str, overrides: Sequence[str], out: Path, *, reference: bool) 
     row = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if row.get("hash") != hashed:
         row = {"name": name, "hash": hashed, **asked}
-    steps = {"ours": lambda: ours(recipe, overrides, out / "runs" / f"{name}-{hashed[:8]}")}
+    trains = "train" in asked["recipe"]["data"] or "sources" in asked["recipe"]["data"]
+    steps = {"ours": lambda: ours(recipe, overrides, out / "runs" / f"{name}-{hashed[:8]}") if trains else as_it_is(recipe, overrides)}
     if reference and name in REFERENCES:
         steps["reference"] = lambda: by_reference(recipe, overrides, HERE / "rivals" / REFERENCES[name])
     for side, run in steps.items():
@@ -131,6 +140,16 @@ def measure(name: str, overrides: Sequence[str], out: Path, *, reference: bool) 
         print(f"{name}: {side} ...", file=sys.stderr, flush=True)
         row[side] = run()
         file.write_text(json.dumps(row, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def as_it_is(recipe: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return how good the model of a recipe without training rows is; in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", "weitiao", "evaluate", recipe, *overrides, "--json"], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise Failed(done.stderr[-2000:])
+    report = json.loads(done.stdout)
+    main, scores = next(iter(report["metrics"].items()))
+    return {"task": report["task"], "model": report["model"], "main_metric": main, "scores": {"before": scores}, "rows": {"proof": scores["n"]}}
 
 
 def ours(recipe: Path, overrides: Sequence[str], folder: Path) -> dict[str, Any]:
@@ -156,13 +175,18 @@ def by_reference(recipe: Path, overrides: Sequence[str], script: Path) -> dict[s
     prepared = prepare(Recipe.load(recipe, overrides=overrides))
     task, train, proof = prepared.recipe.task, prepared.data.splits.train, prepared.data.proof
     settings = prepared.recipe.train
+    if task.generation:
+        chosen = sorted(range(len(proof)), key=lambda n: fingerprint.of_text(proof[n].id))[: task.generated_rows]  # those that weitiao answers
+        proof = [proof[n] for n in sorted(chosen)]
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.json"
-        rows.write_text(json.dumps({name: plain(task, part) for name, part in (("train", train), ("proof", proof))}), encoding="utf-8")
+        given = answering(prepared, train, proof) if task.generation else {name: plain(task, part) for name, part in (("train", train), ("proof", proof))}
+        rows.write_text(json.dumps(given), encoding="utf-8")
         options = {
             "model": prepared.located.place,
             "rows": rows,
-            "max-length": task.max_length,
+            **({} if task.generation else {"max-length": task.max_length}),
+            **(of_answers(prepared) if task.generation else {}),
             **({"labels": len(task.labels)} if script.name == "reference_classify.py" else {}),
             **({"doc-stride": task.doc_stride} if script.name == "reference_questions.py" else {}),
             "epochs": settings.epochs,
@@ -177,9 +201,23 @@ def by_reference(recipe: Path, overrides: Sequence[str], script: Path) -> dict[s
     if done.returncode:
         raise Failed(done.stderr[-2000:])
     found = json.loads(done.stdout.splitlines()[-1])
-    said = [Prediction(row.id, value_of(task, value)) for row, value in zip(proof, found.pop("predictions"), strict=True)]
+    said = [Prediction(row.id, value if task.generation else value_of(task, value)) for row, value in zip(proof, found.pop("predictions"), strict=True)]
     metric = task.metrics()[0]
     return {**found, "metric": metric.name, "score": score.score(metric, said, [row.target for row in proof])}
+
+
+def answering(prepared: Any, train: Sequence[Any], proof: Sequence[Any]) -> dict[str, Any]:
+    """Return rows as token ids: what is read and what is learnt at each position, and the prompts that answers follow."""
+    task, tokenizer = prepared.recipe.task, prepared.tokenizer
+    learnt = [{"input_ids": list(item.input_ids), "labels": [IGNORED, *item.target[:-1]]} for item in task.encode(train, tokenizer)]
+    return {"train": learnt, "proof": [{"prompt": list(prompt)} for prompt in task.prompts(proof, tokenizer)]}
+
+
+def of_answers(prepared: Any) -> dict[str, Any]:
+    """Return the settings of LoRA and of generation for a script."""
+    method, generation = prepared.recipe.method, prepared.recipe.task.generation
+    ends = ",".join(map(str, sorted(prepared.tokenizer.ends)))
+    return {"r": method.r, "alpha": method.lora_alpha, "max-new-tokens": generation.max_new_tokens, "ends": ends}
 
 
 def value_of(task: Any, said: Any) -> Any:
@@ -217,6 +255,18 @@ def table(files: Sequence[Path]) -> list[str]:
 
 def cells(row: dict[str, Any]) -> list[str]:
     found = row["ours"]
+    if "after" not in found["scores"]:
+        before = found["scores"]["before"]
+        was, low, high = (number(before[key], 4) for key in ("value", "low", "high"))
+        shown = [
+            SETS.get(row["name"], row["name"]),
+            found["task"],
+            found["model"],
+            "none",
+            f"0, {found['rows']['proof']:,} (test)",
+            title(found["main_metric"]),
+        ]
+        return [*shown, f"{was} ({low} to {high})", *[""] * 6]
     scores, before_is = found["scores"], found["before_is"]
     trivial = next((value["value"] for name, value in found["baselines"].items() if name != "head_only"), None)
     reference = row.get("reference")

@@ -61,7 +61,7 @@ PACKED = (
     "train.keep_memory=false",
     "train.pack_tokens=4096",
 )
-PADDED = ("train.bucketing=false", "train.compact_vocabulary=false", "train.keep_memory=false")
+PADDED = ("train.packing=false", "train.packing=false,train.bucketing=false", "train.compact_vocabulary=false", "train.keep_memory=false")
 CHAT = ("task.generate_rows=0", "evaluate.best=false", "data.test_share=0.05")
 WORKS = {
     "lora": Work("alpaca.yaml", 64, CHAT, "trainer_sft.py", ("--method", "lora", "--rate", "2e-4"), "loss", GROUPED, PACKED),

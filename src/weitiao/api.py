@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from weitiao.core import rundir
+from weitiao.core.durations import seconds_of
 from weitiao.core.events import Recorder
 from weitiao.core.recipe import Recipe
 from weitiao.errors import BadValue, Conflict
@@ -82,6 +83,27 @@ def evaluate(
     from weitiao.evaluation import evaluate as verb
 
     return verb.evaluate(artifact, file, device=device)
+
+
+def compare_methods(
+    recipe: str | Path,
+    *,
+    methods: str | Sequence[str] = "all",
+    budget: str | float = "30m",
+    seeds: int = 3,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Train a recipe with several methods under one budget of time and return what each is worth: what `weitiao compare methods --json` prints.
+
+    recipe: a YAML file. methods: `all`, or names. budget: seconds, or a text such as 30m. seeds: of each of the best three, as far as
+    there is time. Raises WeitiaoError.
+    """
+    from weitiao.comparison import bakeoff
+
+    names = () if methods == "all" else tuple([methods] if isinstance(methods, str) else methods)
+    asked = bakeoff.Asked(Path(recipe), tuple(overrides), names, seconds_of(budget, key="budget"), seeds)
+    return bakeoff.compare(asked, out=None if out is None else Path(out))
 
 
 def is_recipe(path: str | Path) -> bool:

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
+import weitiao
 from tiny import DEVICE
-from weitiao.cli.compare import seconds_of
 from weitiao.comparison import bakeoff, verdict
 from weitiao.comparison.page import render
+from weitiao.core.durations import seconds_of
 from weitiao.errors import BadValue, Conflict, Interrupted
 
 METHODS = ("full", "bitfit", "norm")
@@ -128,14 +129,19 @@ def _plan(fixed: float, each: float) -> Any:
     return type("Planned", (), {"forecast": {"seconds": {"loading": fixed, "steps": 99.0}, "seconds_per_step": each}})()
 
 
+def test_python_gets_what_the_command_prints(recipe: Path, commands: list[list[str]]) -> None:
+    found = weitiao.compare_methods(recipe, methods=["norm"], budget="1h", seeds=1, out="out", overrides=["data.train_rows=16"])
+    assert found["pick"] == "norm" and "data.train_rows=16" in commands[0] and found["rows"]["train"] <= 16
+
+
 def test_wrong_names_and_times_are_told(recipe: Path) -> None:
     with pytest.raises(BadValue, match="no method 'bitfitt'.*bitfit"):
         bakeoff.compare(bakeoff.Asked(recipe, names=("bitfitt",)))
     for text, seconds in (("90s", 90), ("30m", 1800), ("1.5h", 5400), ("45", 45)):
-        assert seconds_of(text) == seconds
+        assert seconds_of(text, key="--budget") == seconds
     for text in ("", "0m", "half an hour", "-3m"):
         with pytest.raises(BadValue, match="--budget"):
-            seconds_of(text)
+            seconds_of(text, key="--budget")
 
 
 def run_of(name: str, dev: float, trainable: int, *, number: int = 0, higher: bool = True) -> dict[str, Any]:

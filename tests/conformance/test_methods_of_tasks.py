@@ -46,6 +46,8 @@ KINDS = {
 }
 """Kind of task -> the family it is tried on, and the task. The table in README.md is made of this and of what is refused."""
 REFUSED = {
+    ("qlora", "texts"): "no plain linear layers",
+    ("qlora", "programs"): "no plain linear layers",
     ("bitfit", "conversations"): "no biases",
     ("bitfit", "translations"): "no biases",
     ("bitfit", "options"): "no biases",

@@ -127,6 +127,21 @@ def test_the_first_matrix_stays_as_it_was_drawn_and_the_second_gets_its_gradient
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_biases_train_beside_the_update_and_are_stored_with_it(recipe_dict: dict[str, Any], tmp_path: Path) -> None:
+    asked = recipe_dict | {"method": {"name": "lora", "r": 2, "bias": "all"}, "evaluate": {"best": False}}
+    asked["train"] = {**recipe_dict["train"], "epochs": 1}
+    report = weitiao.train(asked, out=tmp_path / "run")
+    folder = Path(report["artifact"]) / "adapter"
+    ours = weitiao.load(report["artifact"]).model
+    plain = peft.AutoPeftModelForSequenceClassification.from_pretrained(folder, num_labels=2).eval()
+    base = dict(plain.get_base_model().named_parameters())
+    moved = [name for name, tensor in load_file(folder / "adapter_model.safetensors").items() if name.endswith(".bias")]
+    assert len(moved) >= sum(name.endswith(".bias") for name in base if "classifier" not in name)
+    tokens = torch.arange(4, 14)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(tokens).logits, ours(tokens).logits, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

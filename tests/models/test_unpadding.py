@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tiny import DEVICE
 from weitiao.core.contracts import Batch
-from weitiao.models import attention, dropout, ragged, unpadding
+from weitiao.models import attention, checkpointing, dropout, ragged, unpadding
 from weitiao.models.anatomy import body_of
 from weitiao.models.ragged import alike
 
@@ -100,6 +100,18 @@ def test_layers_see_tokens_alone_and_the_head_sees_rows() -> None:
     torch.testing.assert_close(model(**inputs).logits, expected)
     padded = (len(LENGTHS), max(LENGTHS), 32)
     assert seen == [(1, sum(LENGTHS), 32), padded, padded] and "forward" not in vars(body_of(model))
+
+
+def test_activations_that_are_computed_again_see_the_same_rows() -> None:
+    model, inputs = bert(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).train(), batch().inputs
+    model(**inputs).logits.square().sum().backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    checkpointing.enable(model)
+    unpadding.Unpadding(model)
+    model(**inputs).logits.square().sum().backward()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(dict(model.named_parameters())[name].grad, gradient, rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_without_padding_goes_through_as_it_is() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,17 +10,15 @@ from typing import Any
 from rich.markup import escape
 
 from weitiao.cli.output import print_json, stdout, table
+from weitiao.core.durations import seconds_of
 from weitiao.core.recipe import Recipe
 from weitiao.core.report import digits_of, number, p_in_words
-from weitiao.errors import BadValue
-
-UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def methods(recipe: Path, overrides: Sequence[str], names: str, budget: str, seeds: int, out: Path | None, as_json: bool) -> int:
     """Try methods on the rows of a recipe, print what each is worth, and return the exit code."""
     chosen = () if names.strip() == "all" else tuple(name.strip() for name in names.split(",") if name.strip())
-    seconds = seconds_of(budget)
+    seconds = seconds_of(budget, key="--budget")
     Recipe.load(recipe, overrides=list(overrides))  # most mistakes end here, before torch is imported
 
     from weitiao.comparison import bakeoff
@@ -33,14 +30,6 @@ def methods(recipe: Path, overrides: Sequence[str], names: str, budget: str, see
     else:
         _show(found)
     return 0
-
-
-def seconds_of(budget: str) -> float:
-    """Return the seconds of a text such as 90s, 30m, 2h or 1800. Raises BadValue."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", budget.strip())
-    if found is None or float(found[1]) <= 0:
-        raise BadValue(f"--budget: expected a time such as 90s, 30m or 2h, got '{budget}'.", hint="--budget 30m gives all runs together half an hour.")
-    return float(found[1]) * UNITS[found[2] or "s"]
 
 
 def _tell(told: Any) -> None:

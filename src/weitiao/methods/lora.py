@@ -37,6 +37,8 @@ class LoRA(Method):
     """How many times as fast the second matrix of an update (B) learns; LoRA+ advises 16 (arXiv:2402.12354)."""
     lora_fa: bool = False
     """Train only the second matrix (B); the first stays as it was drawn, and activations need not be kept for it (LoRA-FA, arXiv:2308.03303)."""
+    bias: Literal["none", "all", "lora_only"] = "none"
+    """Biases that train beside the update and are stored with it: all of the model, which is BitFit beside LoRA, or those of the chosen layers."""
     rank_pattern: dict[str, PositiveInt] = Field(default_factory=dict)
     """Ranks of their own for layers whose name ends so, or matches this regular expression, such as {q_proj: 32, v_proj: 32}."""
     alpha_pattern: dict[str, PositiveFloat] = Field(default_factory=dict)
@@ -52,8 +54,7 @@ class LoRA(Method):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        splits = self.init_lora_weights in ("pissa", "olora")
-        if splits and (self.use_dora or self.lora_fa):
+        if self._splits and (self.use_dora or self.lora_fa):
             raise ValueError(f"init_lora_weights {self.init_lora_weights} does not go with {'use_dora' if self.use_dora else 'lora_fa'}")
         if self.adapter is not None and (self.init_lora_weights != "default" or self.rank_pattern or self.alpha_pattern):
             raise ValueError("with `adapter`, ranks, scaling and first weights are those of the adapter")
@@ -80,6 +81,7 @@ class LoRA(Method):
                 lora_dropout=self.lora_dropout,
                 use_rslora=self.use_rslora,
                 use_dora=self.use_dora,
+                bias=self.bias,
                 init_lora_weights="gaussian" if self.init_lora_weights == "gaussian" else True,
                 rank_pattern=self.rank_pattern,
                 alpha_pattern=self.alpha_pattern,

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -111,8 +111,11 @@ def save(model: Module, artifact: Path) -> None:
     (artifact / FOLDER / "README.md").unlink(missing_ok=True)  # the artifact has its own card
 
 
-def load(artifact: Path, head: Head) -> Module:
-    """Return the base model with the adapter. Raises NotFound where the base is not where it was, Damaged where files are missing."""
+def load(artifact: Path, head: Head, *, on: Callable[[Module], Module] = lambda model: model) -> Module:
+    """Return the base model with the adapter. on: makes of the base what the adapter was trained on.
+
+    Raises NotFound where the base is not where it was, Damaged where files are missing.
+    """
     folder = artifact / FOLDER
     try:
         named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
@@ -120,7 +123,7 @@ def load(artifact: Path, head: Head) -> Module:
         raise Damaged(f"{folder}: adapter_config.json is missing or damaged.", hint="Copy the artifact again from where it was made.") from None
     located = base.of_artifact(artifact, named)
     model = weights(located, configuration(located, head), head, seed=0).model
-    return _opened(model, str(folder), trainable=False)
+    return _opened(on(model), str(folder), trainable=False)
 
 
 def _opened(model: Module, place: str, *, trainable: bool) -> Module:

@@ -21,7 +21,7 @@ from weitiao.core.plan import Plan
 from weitiao.core.recipe import Recipe
 from weitiao.core.version import __version__
 from weitiao.errors import Diverged, Interrupted, ResumeMismatch, TrainingError, WeitiaoError
-from weitiao.evaluation import baseline
+from weitiao.evaluation import baseline, limits
 from weitiao.inspect import rows as inspect_rows
 from weitiao.inspect.machine import machine
 from weitiao.models import allocator, attention, load, precision
@@ -113,7 +113,9 @@ class _Run:
             attention.install(self.model)
         layout = self.prepared.tokenizer.layout(packed=self.plan.packing, most_tokens=self.plan.pack_tokens, shares=self.plan.share_prefix)
         self.judge = Judge(self.prepared, self.encoded, layout, self.strategy, self.tell)
-        self.notes = [*self.plan.notes, *([loaded.note] if loaded.note else []), *self.recipe.task.rests_on(self.prepared.data.proof)]
+        task = self.recipe.task
+        rests_on = [*task.rests_on(self.prepared.data.proof), *limits.too_long(task, self.encoded.proof)]
+        self.notes = [*self.plan.notes, *([loaded.note] if loaded.note else []), *rests_on]
         if loaded.head_is_new and self.recipe.task.probes and len(self.encoded.train) > baseline.MOST_ROWS:
             self.notes.append(
                 f"The linear head of before was fitted on {baseline.MOST_ROWS} of the {len(self.encoded.train)} training rows, drawn by the seed."

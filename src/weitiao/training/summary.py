@@ -150,7 +150,7 @@ def _opens_with(prepared: Prepared) -> dict[str, Any]:
         "takes": task.takes,
     }
     found |= {name: task.head.config[name] for name in ("num_labels", "problem_type") if name in task.head.config}
-    if Capability.ADDITION in method.can:
+    if method.can & {Capability.ADDITION, Capability.QUANTIZED}:
         found["needs"] = "weitiao"
     elif found["folder"] == "delta":
         found["delta"] = "entries" if Capability.ENTRIES in method.can else "tensors"

@@ -9,6 +9,7 @@ from weitiao.core.events import Event, Phase, Recorder
 from weitiao.core.recipe import Recipe
 from weitiao.core.rows import Skipped
 from weitiao.errors import BadValue
+from weitiao.evaluation import limits
 from weitiao.evaluation.evaluate import scored
 from weitiao.inspect.rows import read_untuned
 from weitiao.models import load
@@ -38,7 +39,7 @@ def measure(recipe: Recipe, *, recorders: Sequence[Recorder] = ()) -> dict[str, 
     _, predictions = judge.proof(strategy.wrap(loaded.model), tuned=False)
     rows, data, task = made.data.proof, made.data, made.recipe.task
     found = scored(task, rows, predictions, said=data.splits.said, skipped=data.splits.skipped.get("test", Skipped()))
-    notes = [*made.notes, *([loaded.note] if loaded.note else []), *task.rests_on(rows)]
+    notes = [*made.notes, *([loaded.note] if loaded.note else []), *task.rests_on(rows), *limits.too_long(task, encoded.proof)]
     return {"model": recipe.model_name, "task": task.name, **found, "notes": notes, "hashes": {"recipe": recipe.fingerprint, **found["hashes"]}}
 
 

@@ -30,6 +30,7 @@ class Capability(enum.Enum):
     DELTA = "the artifact holds the tensors that changed, and the model is the base with these in their place"
     ENTRIES = "the artifact holds the entries of tensors that changed and their places, and the model is the base with these in their place"
     ROWS_APART = "every row begins with positions of the method's own, so rows are never packed"
+    QUANTIZED = "the base is held in few bits, and only weitiao opens the artifact as it was measured"
     ADDITION = "the artifact holds layers of our own, and the model is the base with these put in by weitiao"
 
 
