@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -25,6 +26,7 @@ from weitiao.models.targets import target_modules
 FOLDER = "adapter"
 """Name of the folder inside an artifact."""
 _WRAPPER = "_weitiao_peft"
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # PEFT imports it where it is there; it looks for kernels on a hub, and says so
 
 
 def inject(model: Module, kind: str, *, targets: str | Sequence[str], modules_to_save: Sequence[str] | None = None, **settings: Any) -> Module:

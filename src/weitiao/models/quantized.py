@@ -35,9 +35,6 @@ def quantize(model: Module, *, bits: int, quant_type: str, double_quant: bool) -
 
 
 def _library() -> Any:
-    import logging
-
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it looks for kernels on a hub, and says so where there are none
     try:
         import bitsandbytes
     except ImportError:
