@@ -35,7 +35,7 @@ def test_real_articles_are_sorted_by_topic(quickstart: dict[str, Any]) -> None:
     assert after["n"] == 889 and after["value"] >= 0.93
     assert quickstart["baselines"]["majority"]["accuracy"]["value"] < 0.3
     assert quickstart["skipped"]["train"]["count"] == 1, "one article of the package is not UTF-8, and the report says so"
-    assert quickstart["parameters"]["trainable"] < 0.2 * quickstart["parameters"]["total"]
+    assert quickstart["parameters"]["trainable"] < 0.4 * quickstart["parameters"]["total"]
 
 
 def test_plain_transformers_in_a_fresh_process_predict_what_the_report_says_row_by_row(quickstart: dict[str, Any], tmp_path: Path) -> None:
