@@ -152,8 +152,7 @@ def test_the_best_on_dev_is_first_and_of_equals_the_smaller() -> None:
     runs = [run_of("a", 0.8, 100), run_of("b", 0.9, 100), run_of("c", 0.9, 10), run_of("a", 0.96, 100, number=1)]
     assert verdict.ranked({"runs": runs}) == ["c", "b", "a"]
     assert verdict.ranked({"runs": [run_of("a", 1.5, 1, higher=False), run_of("b", 1.2, 1, higher=False)]}) == ["b", "a"], "a loss is better when lower"
-    by_name = {name: [one for one in runs if one["name"] == name] for name in "abc"}
-    assert verdict._beats(by_name["c"], by_name["b"]) and not verdict._beats(by_name["b"], by_name["c"]) and not verdict._beats(by_name["c"], by_name["c"])
+    assert verdict.in_front([(0.9, 100), (0.9, 10), (0.8, 10), (0.95, 1000), (0.9, 10)]) == [1, 3, 4], "of points that are equal none beats the other"
 
 
 def entry(name: str, dev: float, trainable: int, p_value: float | None, seeds: int = 1) -> dict[str, Any]:

@@ -34,6 +34,21 @@ def weight_of(layer: Any) -> torch.Tensor:
     return weight.t() if layer.fan_in_fan_out else weight
 
 
+def assert_resumed_to_the_same_bits(asked: dict[str, Any], whole: dict[str, Any], out: Path) -> None:
+    """Train once more, cut off at the sixth step, go on with other random numbers at hand, and compare the adapters."""
+
+    def cut(event: Any) -> None:
+        if isinstance(event, Stepped) and event.step >= 6:
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        weitiao.train(asked, out=out, recorders=[cut])
+    torch.manual_seed(99)
+    resumed = weitiao.train(asked, out=out)
+    first, second = (load_file(Path(report["artifact"]) / "adapter" / "adapter_model.safetensors") for report in (whole, resumed))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
 @pytest.mark.parametrize("kind", SPLITTING)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_a_split_weight_says_at_first_what_the_whole_one_said(kind: str, family: str) -> None:
@@ -69,16 +84,7 @@ def test_an_adapter_of_a_split_weight_fits_the_untouched_base_in_plain_peft(reci
     tokens = torch.arange(4, 14)[None]
     with torch.inference_mode():
         torch.testing.assert_close(plain(tokens).logits, weitiao.load(whole["artifact"]).model(tokens).logits, rtol=1e-4, atol=1e-5)
-
-    def cut(event: Any) -> None:
-        if isinstance(event, Stepped) and event.step >= 6:
-            raise PowerCut
-
-    with pytest.raises(PowerCut):
-        weitiao.train(asked, out=tmp_path / "cut", recorders=[cut])
-    resumed = weitiao.train(asked, out=tmp_path / "cut")
-    first, second = (load_file(Path(report["artifact"]) / "adapter" / "adapter_model.safetensors") for report in (whole, resumed))
-    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert_resumed_to_the_same_bits(asked, whole, tmp_path / "cut")
 
 
 def test_layers_may_have_ranks_of_their_own() -> None:
@@ -114,17 +120,7 @@ def test_the_first_matrix_stays_as_it_was_drawn_and_the_second_gets_its_gradient
     asked = recipe_dict | {"method": {"name": "lora", "r": 3, "lora_fa": True}, "evaluate": {"best": False}}
     asked["train"] = {**recipe_dict["train"], "epochs": 1, "save_every": 4}
     whole = weitiao.train(asked, out=tmp_path / "whole")
-
-    def cut(event: Any) -> None:
-        if isinstance(event, Stepped) and event.step >= 6:
-            raise PowerCut
-
-    with pytest.raises(PowerCut):
-        weitiao.train(asked, out=tmp_path / "cut", recorders=[cut])
-    torch.manual_seed(99)
-    resumed = weitiao.train(asked, out=tmp_path / "cut")
-    first, second = (load_file(Path(report["artifact"]) / "adapter" / "adapter_model.safetensors") for report in (whole, resumed))
-    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert_resumed_to_the_same_bits(asked, whole, tmp_path / "cut")
 
 
 def test_biases_train_beside_the_update_and_are_stored_with_it(recipe_dict: dict[str, Any], tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def render(found: Mapping[str, Any]) -> str:
         metric=title(methods[0]["metric"]),
         before=before_said(methods[0]["before_is"]),
         of_seeds=any(len(one["seeds"]) > 1 for one in methods),
-        rows=[_row(one, found) for one in methods],
+        rows=[_row(one) for one in methods],
         charts=_charts(methods),
         failures=found["failures"],
         steps=_steps(found),
@@ -62,14 +62,13 @@ def _steps(found: Mapping[str, Any]) -> str:
     return same
 
 
-def _row(one: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+def _row(one: Mapping[str, Any]) -> dict[str, Any]:
     proof = one["proof"]
     beside = [one["dev"], proof["value"], proof["low"], proof["high"], one["before"]]
     dev, value, low, high, before = (number(figure, digits_of(beside, usual=4)) for figure in beside)
     deviation = one["dev_deviation"]
     return {
         "name": one["name"],
-        "pick": one["name"] == found["pick"],
         "front": one["in_front"],
         "dev": dev,
         "deviation": "" if deviation is None else f"± {number(deviation, digits_of(beside, usual=4))}, {len(one['seeds'])} seeds",
@@ -96,12 +95,11 @@ def _charts(methods: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _scatter(name: str, heading: str, methods: Sequence[Mapping[str, Any]], cost: Any, *, logarithmic: bool = False) -> dict[str, Any]:
+def _scatter(name: str, heading: str, methods: Sequence[Mapping[str, Any]], cost_of: Any, *, logarithmic: bool = False) -> dict[str, Any]:
     """Return a chart of every method, those in front joined: nothing is better that costs no more."""
-    costs, scores = [max(float(cost(one)), 1.0 if logarithmic else 0.0) for one in methods], [float(one["dev"]) for one in methods]
+    costs, scores = [max(float(cost_of(one)), 1.0 if logarithmic else 0.0) for one in methods], [float(one["dev"]) for one in methods]
     sign = 1 if methods[0]["higher_is_better"] else -1
-    front = [n for n in range(len(methods)) if not any(_beats(costs, scores, sign, other, n) for other in range(len(methods)))]
-    front.sort(key=lambda n: costs[n])
+    front = sorted(verdict.in_front([(sign * score, cost) for score, cost in zip(scores, costs, strict=True)]), key=lambda n: costs[n])
     with drawing.axes_of_a_chart(height=2.9) as (figure, axes):
         if logarithmic:
             axes.set_xscale("log")
@@ -127,11 +125,6 @@ def _scatter(name: str, heading: str, methods: Sequence[Mapping[str, Any]], cost
     told = "; ".join(f"{one['name']} {score:.4g} at {at:,.4g}" for one, at, score in zip(methods, costs, scores, strict=True))
     keys = [("accent", "nothing better costs less")]
     return {"title": heading, "keys": keys, "svg": drawing.inline(svg, name, f"{heading}: {told}")}
-
-
-def _beats(costs: Sequence[float], scores: Sequence[float], sign: int, one: int, other: int) -> bool:
-    first, second = (sign * scores[one], -costs[one]), (sign * scores[other], -costs[other])
-    return all(a >= b for a, b in zip(first, second, strict=True)) and first != second
 
 
 def _names_apart(scores: Sequence[float], low: float, high: float) -> list[tuple[int, float]]:

@@ -30,6 +30,8 @@ def of(found: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     names = ranked(found)
     pick = names[0]
     apart = _tests(recipe, {name: rows[name][0] for name in names}, pick)
+    chosen = in_front([(_good(rows[name]), rows[name][0]["trainable"]) for name in names])
+    front = {names[n] for n in chosen}
     methods = []
     for name in names:
         first, dev = rows[name][0], [one["dev"] for one in rows[name]]
@@ -40,7 +42,7 @@ def of(found: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
                 "dev_deviation": stdev(dev) if len(dev) > 1 else None,
                 "seeds": [{key: one[key] for key in ("seed", "dev", "proof", "run")} for one in rows[name]],
                 "p_value": apart.get(name),
-                "in_front": not any(_beats(rows[other], rows[name]) for other in names),
+                "in_front": name in front,
             }
         )
     return {"methods": methods, "pick": pick, "sentence": sentence(methods)}
@@ -73,6 +75,11 @@ def sentence(methods: Sequence[Mapping[str, Any]]) -> str:
     return said
 
 
+def in_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the points (score, cost) that no other beats: none is as good and as cheap, and better or cheaper (the Pareto front)."""
+    return [n for n, (score, cost) in enumerate(points) if not any(s >= score and c <= cost and (s, c) != (score, cost) for s, c in points)]
+
+
 def worse_than_before(best: Mapping[str, Any]) -> bool:
     """Tell whether the model was as good on the proof rows before anything was trained."""
     gained = best["proof"]["value"] - best["before"]
@@ -88,12 +95,6 @@ def _by_method(found: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
 
 def _good(runs: Sequence[Mapping[str, Any]]) -> float:
     return fmean(one["dev"] for one in runs) * (1 if runs[0]["higher_is_better"] else -1)
-
-
-def _beats(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether a method is as good and as small as another, and better or smaller."""
-    first, second = (_good(one), -one[0]["trainable"]), (_good(other), -other[0]["trainable"])
-    return all(a >= b for a, b in zip(first, second, strict=True)) and first != second
 
 
 def _tests(recipe: Recipe, first: Mapping[str, Mapping[str, Any]], pick: str) -> dict[str, float]:
