@@ -80,6 +80,7 @@ REFERENCES = {
     "banking77": "reference_classify.py",
     "semeval2010_task8": "reference_classify.py",
     "conll2003": "reference_tokens.py",
+    "weibo_ner": "reference_tokens.py",
     "squad_v1": "reference_questions.py",
     "multi30k_en_de": "reference_answers.py",
     "dialogsum": "reference_answers.py",
@@ -186,6 +187,7 @@ def by_reference(recipe: Path, overrides: Sequence[str], script: Path) -> dict[s
             "model": prepared.located.place,
             "rows": rows,
             **({} if task.generation else {"max-length": task.max_length}),
+            **(of_lora(prepared.recipe.method) if prepared.recipe.method.name == "lora" else {}),
             **(of_answers(prepared) if task.generation else {}),
             **({"labels": len(task.labels)} if script.name == "reference_classify.py" else {}),
             **({"doc-stride": task.doc_stride} if script.name == "reference_questions.py" else {}),
@@ -214,10 +216,14 @@ def answering(prepared: Any, train: Sequence[Any], proof: Sequence[Any]) -> dict
 
 
 def of_answers(prepared: Any) -> dict[str, Any]:
-    """Return the settings of LoRA and of generation for a script."""
-    method, generation = prepared.recipe.method, prepared.recipe.task.generation
+    """Return the settings of generation for a script."""
     ends = ",".join(map(str, sorted(prepared.tokenizer.ends)))
-    return {"r": method.r, "alpha": method.lora_alpha, "max-new-tokens": generation.max_new_tokens, "ends": ends}
+    return {"max-new-tokens": prepared.recipe.task.generation.max_new_tokens, "ends": ends}
+
+
+def of_lora(method: Any) -> dict[str, Any]:
+    """Return the settings of LoRA for a script."""
+    return {"r": method.r, "alpha": method.lora_alpha}
 
 
 def value_of(task: Any, said: Any) -> Any:

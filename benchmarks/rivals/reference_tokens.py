@@ -1,7 +1,8 @@
 """The reference: transformers' Trainer on tagged words, as its token-classification example (run_ner) is written. Prints one JSON line.
 
 Reads the sentences that weitiao trains on and proves itself on, as words and IOB2 tags: the first piece of a word has its tag, the
-others have none, and what is longer than the limit is cut, its words said to be outside.
+others have none, and what is longer than the limit is cut, its words said to be outside. A model that transformers has no
+class with tags for gets a linear layer on its hidden states, as that class would have.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ import time
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification, Trainer, TrainingArguments, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    DataCollatorForTokenClassification,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--model", required=True)
@@ -28,6 +38,8 @@ parser.add_argument("--warmup", type=float, default=0.0, help="share of the step
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--group-by-length", action="store_true")
 parser.add_argument("--bf16", action="store_true")
+parser.add_argument("--r", type=int, help="rank of LoRA on every linear layer of the body; default: every weight trains")
+parser.add_argument("--alpha", type=float, default=16)
 asked = parser.parse_args()
 
 set_seed(asked.seed)
@@ -47,7 +59,32 @@ def encoded(row: dict) -> dict:
 
 
 examples = {split: [encoded(row) for row in found] for split, found in rows.items()}
-model = AutoModelForTokenClassification.from_pretrained(asked.model, num_labels=len(tags))
+
+
+class Tagger(torch.nn.Module):
+    """A body and a linear layer on its hidden states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = AutoModel.from_pretrained(asked.model, dtype=torch.float32)
+        self.score = torch.nn.Linear(self.body.config.hidden_size, len(tags))
+        torch.nn.init.normal_(self.score.weight, std=0.02)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor | None = None) -> dict:
+        logits = self.score(self.body(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state)
+        loss = None if labels is None else torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return {"loss": loss, "logits": logits}
+
+
+if type(AutoConfig.from_pretrained(asked.model)) in AutoModelForTokenClassification._model_mapping:
+    model = AutoModelForTokenClassification.from_pretrained(asked.model, num_labels=len(tags))
+else:
+    model = Tagger()
+if asked.r:
+    from peft import LoraConfig, get_peft_model
+
+    head = next(name for name in ("score", "classifier") if hasattr(model, name))
+    model = get_peft_model(model, LoraConfig(r=asked.r, lora_alpha=asked.alpha, target_modules="all-linear", modules_to_save=[head], exclude_modules=[head]))
 arguments = TrainingArguments(
     output_dir=tempfile.mkdtemp(),
     per_device_train_batch_size=asked.batch,

@@ -440,7 +440,7 @@ def test_what_is_saved_predicts_the_same_in_a_fresh_process_with_plain_transform
             ids = encoded.train[0].input_ids
             with torch.no_grad():
                 logits = model.eval()(input_ids=torch.tensor([ids], device=DEVICE)).logits[0]
-            kind = "adapter" if Capability.ADAPTER in made.recipe.method.can else "model"
+            kind = "adapter" if Capability.ADAPTER in made.recipe.method.capabilities else "model"
             head = made.recipe.task.head.auto_class
             expected[str(folder / kind)] = {"head": head, "ids": list(ids), "logits": logits.tolist()}
             again = made.recipe.method.load(folder, made.recipe.task.head).to(DEVICE)

@@ -40,6 +40,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "vera": [{}, {"r": 8, "target_modules": r".*(query|q_proj|in_proj|query_proj)"}],
     "attention_heads": [{}, {"heads": [[0, 1], [2, 0], [2, 1]]}, {"most_important": 5}],
     "subnetwork": [{"by": by, "density": 0.02} for by in ("fisher", "gradient", "movement", "magnitude", "random")],
+    "combined": [
+        {"methods": ["norm", {"name": "lora", "r": 4}]},
+        {"methods": [{"name": "adapter", "form": "parallel", "reduction_factor": 4}, "ia3"]},
+        {"methods": [{"name": "prompt_tuning", "num_virtual_tokens": 5}, {"name": "layers", "last": 1}]},
+    ],
     "layers": [{}, {"first": 1}, {"range": [1, 1], "embeddings": True}, {"pattern": "query|q_proj"}, {"last": 3, "head": False}],
 }
 """Settings worth trying besides the defaults."""
@@ -64,6 +69,7 @@ THIN = {
     "prompt_tuning": "bert",
     "p_tuning": "llama",
     "prefix_tuning": "roberta",
+    "combined": "llama",
 }
 """Method -> the family that its first variant is tried on in the quick half; the soak tries every one on every family. Others are quick everywhere."""
 ONE = Single(DEVICE)
@@ -141,7 +147,7 @@ def test_only_declared_tensors_move_all_of_them_move_and_the_loss_falls(prepared
 @pytest.mark.parametrize(("family", "method"), cells())
 def test_the_output_is_unchanged_at_the_start_where_the_method_says_so(prepared: Callable[..., Any], family: str, method: dict[str, Any]) -> None:
     made = prepared(family, method=method)
-    if Capability.IDENTITY_AT_START not in made.recipe.method.can:
+    if Capability.IDENTITY_AT_START not in made.recipe.method.capabilities:
         pytest.skip("the method does not say so")
     model, features = model_of(made), features_of(made)
     before = said(made, model, features)
@@ -186,8 +192,8 @@ def test_what_is_saved_predicts_the_same_in_a_fresh_process_with_plain_transform
         folder = tmp_path / f"{family}-{number}"
         made.recipe.method.save(model, folder)
         logits = said(made, model, features)
-        kind = made.recipe.method.folder()
-        if not made.recipe.method.can & {Capability.ADDITION, Capability.QUANTIZED}:
+        kind = made.recipe.method.folder
+        if not made.recipe.method.capabilities & {Capability.ADDITION, Capability.QUANTIZED}:
             opens = {"auto_class": "AutoModelForSequenceClassification", "num_labels": logits.shape[1], "delta": delta_of(made.recipe.method), "folder": kind}
             expected[str(folder)] = {"opens": opens, "ids": [f.input_ids for f in features], "logits": logits.tolist()}
         opened = made.recipe.method.load(folder, made.recipe.task.head).to(DEVICE)
@@ -211,4 +217,4 @@ for folder, case in json.load(open(sys.argv[1])).items():
 
 
 def delta_of(method: Any) -> str:
-    return "entries" if Capability.ENTRIES in method.can else "tensors"
+    return "entries" if Capability.ENTRIES in method.capabilities else "tensors"

@@ -25,6 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "adalora": {"init_r": 4, "target_r": 2},
     "vera": {"r": 8},
     "peft": {"type": "loha"},
+    "combined": {"methods": ["norm", {"name": "adapter", "form": "parallel", "bottleneck_size": 4}]},
 }
 """What the defaults of a method would be too large for here, or what it needs."""
 KINDS = {
@@ -60,7 +61,7 @@ REFUSED = {
     ("prefix_tuning", "labels"): "cannot be given keys and values",
 }
 """Method and kind that cannot go together -> words of the reason."""
-THIN = {("adapter", "conversations"), ("subnetwork", "hidden words"), ("prompt_tuning", "translations"), ("prefix_tuning", "tags")}
+THIN = {("adapter", "conversations"), ("subnetwork", "hidden words"), ("prompt_tuning", "translations"), ("prefix_tuning", "tags"), ("combined", "pairs")}
 """Cells of the quick half."""
 
 

@@ -313,7 +313,7 @@ def test_what_is_saved_says_the_same_in_a_fresh_process_with_plain_transformers_
             batch = made.recipe.task.collate(encoded.train[:1], made.tokenizer.layout()).to(DEVICE)
             with torch.no_grad():
                 logits = model.eval()(**batch.inputs).logits[0]
-            kind = "adapter" if Capability.ADAPTER in made.recipe.method.can else "model"
+            kind = "adapter" if Capability.ADAPTER in made.recipe.method.capabilities else "model"
             expected[str(folder / kind)] = {"inputs": {name: tensor.tolist() for name, tensor in batch.inputs.items()}, "logits": logits.tolist()}
             again = made.recipe.method.load(folder, made.recipe.task.head).to(DEVICE)
             torch.testing.assert_close(said(made, again, encoded.train[:8]), said(made, model, encoded.train[:8]), rtol=1e-5, atol=1e-4)

@@ -69,6 +69,26 @@ def test_attention_of_rows_of_like_length_is_that_of_each_alone(causal: bool, wi
         start += length
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("attend", ["packed", "padded"])
+def test_a_step_trains_on_shapes_that_an_evaluation_was_the_first_to_ask_for(attend: str, causal: bool, window: int | None) -> None:
+    lengths = (13, 11, 6, 300)  # in no other test: what is remembered of them is made here
+
+    def attended() -> torch.Tensor:
+        query, key, value = (torch.randn(1, 4, sum(lengths), 8, requires_grad=True) for _ in range(3))
+        if attend == "packed":
+            found: torch.Tensor = attention._Packed.apply(query[0], key[0], value[0], lengths, 0, 0.3, window, causal)
+            return found
+        return attention._padded(query, key, value, lengths, 0.3, 0.0, window, None, causal)
+
+    for remembered in (ragged.places, ragged.is_token, attention._seen_in, attention._unseen):
+        remembered.cache_clear()
+    with torch.inference_mode():
+        attended()
+    attended().sum().backward()
+
+
 def bert(**settings: Any) -> Any:
     from transformers import BertConfig, BertForSequenceClassification
 

@@ -272,5 +272,17 @@ def test_freed_memory_is_not_fetched_again_page_by_page() -> None:
     assert given_back > 4 * 10_000 and faults(True) < given_back / 4
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc can be asked to keep memory")
+def test_kept_memory_can_be_given_back_in_between() -> None:
+    def held() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+
+    with allocator.keeping(True):
+        torch.empty(2**26).fill_(1.0)
+        kept = held()
+        allocator.trim()
+        assert held() < kept - 200  # of 268 MB
+
+
 def test_keeping_freed_memory_changes_no_bit(train: Callable[..., dict[str, Any]]) -> None:
     assert_same(train("kept"), train("given_back", keep_memory=False), 0.0)

@@ -94,7 +94,7 @@ class _Conversation:
 
     def _greet(self) -> None:
         artifact = self.predictor.artifact
-        made = f"[bold]{escape(artifact.manifest['base']['model'])}[/] tuned by {artifact.method.name}"
+        made = f"[bold]{escape(artifact.manifest['base']['model'])}[/] tuned by {artifact.method.title}"
         stdout.print(f"{made} [dim]({escape(str(artifact.folder))})[/]")
         stdout.print("[dim]Ctrl-D or /quit leaves, Ctrl-C stops an answer, /help says more.[/]")
         if self.system:

@@ -127,7 +127,7 @@ def show_plan(recipe: Recipe, plan: Mapping[str, Any]) -> None:
     shown = table("what", "decision")
     for what, decision in (
         ("model", f"{recipe.model_name}, {parameters['total']:,} parameters"),
-        ("method", f"{recipe.method.name}: {parameters['trainable']:,} train ({parameters['trainable'] / parameters['total']:.1%})"),
+        ("method", f"{recipe.method.title}: {parameters['trainable']:,} train ({parameters['trainable'] / parameters['total']:.1%})"),
         ("rows", plan["split_said"]),
         ("proof", f"{plan['split']}; best weights by {plan['best']} on dev" if plan["best"] else f"{plan['split']}; the last weights are kept"),
         ("tokens", f"{lengths}; {tokens['share_past_limit']:.1%} of rows past the limit"),

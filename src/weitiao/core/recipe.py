@@ -286,9 +286,17 @@ def _absolute_paths(raw: dict[str, Any], folder: Path, *, source: Any = None) ->
         task["template"] = os.path.normpath(folder / Path(task["template"]).expanduser())
     if isinstance(task, dict) and isinstance(task.get("classifier"), str):
         task["classifier"] = os.path.normpath(folder / Path(task["classifier"]).expanduser())
-    method = raw.get("method")
-    if isinstance(method, dict) and isinstance(method.get("adapter"), str) and (folder / method["adapter"]).expanduser().is_dir():
-        method["adapter"] = os.path.normpath(folder / Path(method["adapter"]).expanduser())
+    for method in _methods(raw.get("method")):
+        if isinstance(method.get("adapter"), str) and (folder / method["adapter"]).expanduser().is_dir():
+            method["adapter"] = os.path.normpath(folder / Path(method["adapter"]).expanduser())
+
+
+def _methods(section: Any) -> list[dict[str, Any]]:
+    """Return the methods of a section that have settings: one, or those of a list."""
+    if isinstance(section, dict):
+        held = section.get("methods")
+        return [section, *(_methods(held) if isinstance(held, list) else [])]
+    return [item for item in section if isinstance(item, dict)] if isinstance(section, list) else []
 
 
 def _absolute_source(data: dict[str, Any], folder: Path, *, name: Any = None) -> None:
@@ -323,6 +331,8 @@ def _build(raw: dict[str, Any], where: str, lines: Mapping[str, int]) -> Recipe:
                 report(BadValue, key, f"{key}: missing. {field.description}", "`weitiao init FILE` writes a complete recipe.")
             continue
         value = raw[key]
+        if key == "method" and isinstance(value, list):
+            value = {"name": "combined", "methods": value}
         if key in COMPONENTS:
             built[key] = resolve.component(COMPONENTS[key], key, value, report)
         elif key in SECTIONS and isinstance(value, dict if key == "model" else object):

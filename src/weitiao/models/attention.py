@@ -24,6 +24,7 @@ from weitiao.core.contracts import Batch
 from weitiao.models import ragged
 from weitiao.models.dropout import dropout as cpu_dropout
 from weitiao.models.families import POSITIONS_BEHIND_PADDING
+from weitiao.models.remembered import remembered
 
 NAME = "weitiao"
 """Name under which transformers knows the attention function of this file."""
@@ -178,7 +179,7 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, documents: tuple[int, ...]
     return found[None]
 
 
-@functools.lru_cache(maxsize=8)
+@remembered(8)
 def _ends(documents: tuple[int, ...], device: torch.device) -> Tensor:
     """Return where documents begin and the last one ends, kept: every layer of a step asks for the same."""
     return torch.tensor([0, *itertools.accumulate(documents)], dtype=torch.int32).to(device)
@@ -204,7 +205,7 @@ def _padded(
     return torch.cat(found)[None]
 
 
-@functools.lru_cache(maxsize=64)
+@remembered(64)
 def _seen_in(piece: ragged.Piece, window: int | None, causal: bool, device: torch.device) -> Tensor | None:
     """Return which keys the queries of a piece see, (rows, 1, longest or 1, longest); None where all, kept for the other layers of a step."""
     mask = None if piece.is_even else ragged.is_token(piece.lengths, device)[:, None, None]
@@ -256,7 +257,7 @@ def _pieces(length: int, shared: int, window: int | None, causal: bool) -> tuple
     return tuple((a, b, max(0, shared + a - window + 1) if window else 0, shared + b) for a, b in zip(starts, ends, strict=True))
 
 
-@functools.lru_cache(maxsize=256)
+@remembered(256)
 def _unseen(queries: tuple[int, int], keys: tuple[int, int], shared: int, window: int | None, causal: bool, device: torch.device) -> Tensor | None:
     """Return (queries, keys), true where a key is not seen, kept: every layer of a step asks for the same few."""
     at = torch.arange(queries[0] + shared, queries[1] + shared, device=device)[:, None]

@@ -8,9 +8,9 @@ must be off there (`Method.training_mode`), and rows must be the same tokens in 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from weitiao.models import precision, readout, unpadding
 from weitiao.models.anatomy import anatomy, body_of
 from weitiao.models.dropout import draws, is_random
 from weitiao.models.layout import divided, lengths
+from weitiao.models.tables import FileTable
 
 GIVEN = "frozen_states"
 """Name under which a forward is given what the frozen layers say."""
@@ -141,10 +142,11 @@ class Prefix:
         with files.locked(entry.with_name(f"{entry.name}.lock")):  # a second process waits, and finds what the first computed
             if (values := _opened(entry)) is None:
                 with files.folder_being_written(entry) as new:
-                    self._compute(_reserved(new / STATES, (int(starts[-1]), self._width)), features, starts, on_batch)
+                    with contextlib.closing(FileTable.reserved(new / STATES, (int(starts[-1]), self._width))) as table:
+                        self._compute(table, features, starts, on_batch)
                     files.write_json(new / FACTS, {"sha256": fingerprint.of_file(new / STATES)})
                 entries.make_room(entry.parent, keep=entry, most_bytes=MOST_BYTES)
-                values = np.load(entry / STATES, mmap_mode="r")
+                values = FileTable(entry / STATES)
         entries.use(entry)
         return FrozenStates(values, starts, self.pooled)
 
@@ -160,7 +162,7 @@ class Prefix:
     def _batch(self, features: Sequence[Features], chosen: Sequence[int]) -> Batch:
         return self.task.collate([features[n] for n in chosen], self.layout).to(self.strategy.device)
 
-    def _compute(self, values: np.ndarray, features: Sequence[Features], starts: np.ndarray, on_batch: Callable[[int], None] | None) -> None:
+    def _compute(self, values: FileTable, features: Sequence[Features], starts: np.ndarray, on_batch: Callable[[int], None] | None) -> None:
         every, sizes = lengths(features), self._sizes(features)
         order = np.argsort(-every, kind="stable").tolist()
         was_training = self.model.training
@@ -197,7 +199,7 @@ class Prefix:
 class FrozenStates:
     """States of features, in their order."""
 
-    values: np.ndarray
+    values: np.ndarray | FileTable
     """(tokens of all features, width), one feature behind the other; (features, width) where pooled."""
     starts: np.ndarray
     """Where each feature begins, and the end of the last."""
@@ -205,7 +207,7 @@ class FrozenStates:
 
     def attached(self, batch: Batch, chosen: Sequence[int]) -> Batch:
         """Return the batch of the chosen features with their states among its inputs."""
-        together = torch.cat([torch.tensor(self.values[self.starts[n] : self.starts[n + 1]]) for n in chosen])
+        together = torch.cat([torch.from_numpy(self.values[self.starts[n] : self.starts[n + 1]]) for n in chosen])
         if self.pooled or batch.lengths is not None:
             states = together if self.pooled else together[None]
         else:
@@ -277,23 +279,13 @@ def fits(needed: int) -> bool:
     return needed <= min(MOST_BYTES, MOST_OF_THE_DISK * shutil.disk_usage(folder).free)
 
 
-def _opened(entry: Path) -> np.ndarray | None:
+def _opened(entry: Path) -> FileTable | None:
     """Return the states of an entry; None where there are none, or the file is not what was written."""
     if not files.is_complete(entry):
         return None
     try:
         if files.read_json(entry / FACTS)["sha256"] != fingerprint.of_file(entry / STATES):
             return None
-        found: np.ndarray = np.load(entry / STATES, mmap_mode="r")
-        return found
+        return FileTable(entry / STATES)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _reserved(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Return an array on the disk whose room is certain: writing to a mapped file on a full disk would kill the process."""
-    values: np.ndarray = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return values

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weitiao.models.remembered import remembered
+
 PIECE_COST = 3000
 """Products of a query and a key that one more piece must save: about what its dozens of small operations take on a CPU."""
 
@@ -78,14 +80,14 @@ def pieces(lengths: tuple[int, ...]) -> tuple[Piece, ...]:
     return tuple(Piece(starts[piece.start], lengths[piece]) for piece in alike(squares, most_rows=len(lengths), cost=PIECE_COST))
 
 
-@functools.lru_cache(maxsize=64)
+@remembered(64)
 def places(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """Return where the tokens of rows stand when all are padded to the longest, (tokens,)."""
     longest = max(lengths)
     return torch.cat([torch.arange(n * longest, n * longest + length) for n, length in enumerate(lengths)]).to(device)
 
 
-@functools.lru_cache(maxsize=64)
+@remembered(64)
 def is_token(lengths: tuple[int, ...], device: torch.device) -> Tensor:
     """Return (rows, longest), true where a token stands and not padding."""
     return (torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]).to(device)

@@ -16,7 +16,7 @@ from weitiao.core.events import Counted, Event, Phase
 from weitiao.evaluation import baseline, score
 from weitiao.evaluation.predict import Said, answered, outputs
 from weitiao.evaluation.reader import Reader
-from weitiao.models import load
+from weitiao.models import allocator, load
 from weitiao.models.frozen import FrozenStates
 from weitiao.training.prepare import Encoded, Prepared
 
@@ -31,9 +31,10 @@ class Judge:
     strategy: Strategy
     tell: Callable[[Event], None]
 
-    def say(self, model: Module, features: Sequence[Features], *, dtype: str, known: FrozenStates | None = None) -> Said:
-        """Return what the model says about features."""
+    def say(self, model: Module, features: Sequence[Features], *, dtype: str, known: FrozenStates | None = None, in_training: bool = False) -> Said:
+        """Return what the model says about features; in the middle of training freed memory stays for the steps to come."""
         recipe = self.prepared.recipe
+        told = self._told if in_training else self._passed
         return outputs(
             model,
             recipe.task,
@@ -42,9 +43,16 @@ class Judge:
             strategy=self.strategy,
             batch_size=recipe.evaluate.batch_size,
             dtype=dtype,
-            on_batch=lambda done: self.tell(Counted(done, len(features))),
+            on_batch=lambda done: told(done, len(features)),
             known=known,
         )
+
+    def _told(self, done: int, of: int) -> None:
+        self.tell(Counted(done, of))
+
+    def _passed(self, done: int, of: int) -> None:
+        self._told(done, of)
+        allocator.trim()
 
     def proof(self, model: Module, *, tuned: bool = True) -> tuple[Tensor | list[Tensor], list[Prediction]]:
         """Return outputs (fp32) and predictions on the proof rows, with generated answers for some where the task generates."""
@@ -63,7 +71,7 @@ class Judge:
             most=task.generated_rows,
             strategy=self.strategy,
             seed=self.prepared.recipe.train.seed,
-            on_batch=lambda done, of: self.tell(Counted(done, of)),
+            on_batch=self._passed,
             reader=Reader(self._untuned if tuned else lambda: model, self.prepared.tokenizer, self.strategy),
         )
 
@@ -107,7 +115,7 @@ class Judge:
             strategy=self.strategy,
             batch_size=recipe.evaluate.batch_size,
             seed=recipe.train.seed,
-            on_batch=lambda done, of: self.tell(Counted(done, of)),
+            on_batch=self._passed,
         )
         files.write_json(kept, values)
         return values
@@ -115,7 +123,7 @@ class Judge:
     def dev(self, model: Module, *, dtype: str, known: FrozenStates | None = None) -> dict[str, float]:
         """Return the loss and every metric that applies on dev; nothing is generated. known: what frozen layers say about dev."""
         task, rows = self.prepared.recipe.task, self.prepared.data.splits.dev
-        said = self.say(model, self.encoded.dev, dtype=dtype, known=known)
+        said = self.say(model, self.encoded.dev, dtype=dtype, known=known, in_training=True)
         predictions, targets = task.decode(said.values, self.encoded.dev, rows), [row.target for row in rows]
         measured = {metric.name: score.value(metric, predictions, targets) for metric in task.metrics()}
         return {"loss": float(said.loss or 0.0), **{name: value for name, value in measured.items() if value is not None}}

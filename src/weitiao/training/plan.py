@@ -94,7 +94,7 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
         notes.append(f"train.cache_features: nothing is kept, because {why}.")
     if train.packing and not (facts.packing or facts.unpads):
         why = "this model does not keep packed rows apart (or the task has none to pack)"
-        if Capability.ROWS_APART in recipe.method.can:
+        if Capability.ROWS_APART in recipe.method.capabilities:
             why = f"{recipe.method.name} puts something before every row"
         notes.append(f"train.packing: {why}, so rows of like length are padded.")
     if facts.readout == "full logits":
@@ -118,7 +118,7 @@ def make_plan(recipe: Recipe, facts: Facts) -> Plan:
         rows_per_step=division.rows_per_step,
         batch_size=division.batch_size,
         warmup_steps=math.ceil(train.warmup_ratio * steps),
-        learning_rate=train.learning_rate or recipe.method.learning_rate,
+        learning_rate=train.learning_rate or recipe.method.usual_rate,
         evaluate_every=every,
         save_every=train.save_every or every,
         bucketing=train.bucketing and not packing,
@@ -204,12 +204,12 @@ def _too_little(told: dict[str, Any], free_gb: float | None) -> str:
 
 def _packs(recipe: Recipe) -> bool:
     """Tell whether rows of the task can be packed, and the method puts nothing before each of them."""
-    return recipe.task.packs and Capability.ROWS_APART not in recipe.method.can
+    return recipe.task.packs and Capability.ROWS_APART not in recipe.method.capabilities
 
 
 def _unpads(recipe: Recipe, device: torch.device) -> bool:
     """Tell whether the body may leave out padding: rows that cannot be packed, and on a CPU, where it is worth it."""
-    return device.type == "cpu" and not recipe.task.packs and Capability.ROWS_APART not in recipe.method.can
+    return device.type == "cpu" and not recipe.task.packs and Capability.ROWS_APART not in recipe.method.capabilities
 
 
 def shown(known: Facts, recipe: Recipe, model: Module) -> Facts:

@@ -157,6 +157,7 @@ class _Run:
         self._count()
         self.levers = Levers(recipe, plan, self.judge, self.strategy, self.tell, self.notes)
         self.levers.pull(self.model)
+        allocator.trim()  # what measuring and preparing left has other shapes than what steps ask for
         optimizer = optim.optimizer(optim.by_layer(method.groups(self.model), self.model, recipe.train.layer_decay), recipe.train)
         self.schedule = loop.Schedule(plan.learning_rate, plan.warmup_steps, plan.steps, recipe.train.schedule)
         progress = state.Progress(train_seconds=self.levers.seconds)

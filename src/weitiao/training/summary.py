@@ -71,7 +71,7 @@ def summarise(
         "report": str(folder.report.resolve()),
         "model": recipe.model_name,
         "task": task.name,
-        "method": recipe.method.name,
+        "method": recipe.method.title,
         "opens_with": _opens_with(prepared),
         "verdict": report.verdict(
             main,
@@ -146,14 +146,14 @@ def _opens_with(prepared: Prepared) -> dict[str, Any]:
     task, method = prepared.recipe.task, prepared.recipe.method
     found: dict[str, Any] = {
         "auto_class": auto_class(task.head, prepared.config),
-        "folder": method.folder(),
+        "folder": method.folder,
         "takes": task.takes,
     }
     found |= {name: task.head.config[name] for name in ("num_labels", "problem_type") if name in task.head.config}
-    if method.can & {Capability.ADDITION, Capability.QUANTIZED}:
+    if method.capabilities & {Capability.ADDITION, Capability.QUANTIZED}:
         found["needs"] = "weitiao"
     elif found["folder"] == "delta":
-        found["delta"] = "entries" if Capability.ENTRIES in method.can else "tensors"
+        found["delta"] = "entries" if Capability.ENTRIES in method.capabilities else "tensors"
     if task.joins_texts:
         found["pair"] = prepared.tokenizer.pair_form()
     if found["auto_class"] == "AutoModelForCausalLM":

@@ -57,12 +57,27 @@ class Method(Component):
     paper: ClassVar[str] = ""
     """Where the method comes from: authors, year, arXiv id."""
 
-    @classmethod
-    def folder(cls) -> str:
-        """Return the name of the folder of an artifact that holds what was trained."""
-        if Capability.WHOLE_MODEL in cls.can:
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can with its settings."""
+        return self.can
+
+    @property
+    def title(self) -> str:
+        """How it is called in reports."""
+        return self.name
+
+    @property
+    def usual_rate(self) -> float:
+        """The learning rate that usually works with its settings."""
+        return self.learning_rate
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder of an artifact that holds what was trained."""
+        if Capability.WHOLE_MODEL in self.capabilities:
             return "model"
-        return "adapter" if Capability.ADAPTER in cls.can else "delta"
+        return "adapter" if Capability.ADAPTER in self.capabilities else "delta"
 
     @property
     def positions_taken(self) -> int:
