@@ -39,7 +39,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "peft": [{"type": "loha"}, {"type": "HRA", "configuration": {"r": 4}}, {"type": "oft", "configuration": {"oft_block_size": 8}}, {"type": "boft"}],
     "vera": [{}, {"r": 8, "target_modules": r".*(query|q_proj|in_proj|query_proj)"}],
     "attention_heads": [{}, {"heads": [[0, 1], [2, 0], [2, 1]]}, {"most_important": 5}],
-    "subnetwork": [{"by": by, "density": 0.02} for by in ("fisher", "gradient", "movement", "magnitude", "random")],
+    "subnetwork": [{"by": by, "density": 0.02} for by in ("fisher", "gradient", "movement", "gates", "magnitude", "random")],
     "combined": [
         {"methods": ["norm", {"name": "lora", "r": 4}]},
         {"methods": [{"name": "adapter", "form": "parallel", "reduction_factor": 4}, "ia3"]},

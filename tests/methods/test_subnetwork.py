@@ -16,7 +16,7 @@ from weitiao.core.contracts import IGNORED, Batch, Loss
 from weitiao.core.contracts.loss import Term
 from weitiao.core.events import Stepped
 from weitiao.methods.subnetwork import Subnetwork
-from weitiao.models import attention, importance, precision, readout, woven
+from weitiao.models import attention, gates, importance, precision, readout, woven
 from weitiao.training import optim
 
 
@@ -164,3 +164,47 @@ def test_a_run_cut_short_goes_on_with_the_weights_that_it_had_chosen_and_writes_
         assert torch.equal(flat[first[f"{name}.at.flat"].long()], values)
         assert int((flat != base[name.removeprefix("bert.")].flatten()).sum()) <= len(values)
     assert not any(woven.of_parameter(weitiao.load(whole["artifact"]).model, name) for name in opened), "a loaded model is a plain one"
+
+
+# ------------------------------------------------------------ gates
+
+
+class Distance:
+    """How far a linear layer is from another."""
+
+    coupled = False
+
+    def __init__(self, wanted: torch.Tensor) -> None:
+        self.wanted = wanted
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        return {"distance": 1.0}
+
+    def __call__(self, model: Any, batch: Batch) -> Loss:
+        told = batch.inputs["input_ids"].float()
+        return Loss({"distance": Term((model[0](told) - told @ self.wanted.T).square().sum(), float(len(told)))})
+
+
+def test_gates_find_the_weights_that_a_task_wants_changed_and_leave_the_model_as_it_was() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(12, 10, bias=False))
+    before = model[0].weight.detach().clone()
+    changed = torch.randperm(120)[:9]
+    wanted = before.clone()
+    wanted.view(-1)[changed] += 0.5
+    batches = [Batch({"input_ids": torch.randn(64, 12)}, None, tuple(map(str, range(64))), 64) for _ in range(4)]
+    found = gates.of_entries(model, Distance(wanted), iter(batches), ["0.weight"], steps=120, seed=1)
+    assert set(found["0.weight"].flatten().topk(9).indices.tolist()) == set(changed.tolist())
+    again = gates.of_entries(model, Distance(wanted), iter(batches), ["0.weight"], steps=120, seed=1)
+    assert torch.equal(again["0.weight"], found["0.weight"])
+    assert type(model[0]) is torch.nn.Linear and torch.equal(model[0].weight, before) and model[0].weight.requires_grad
+    assert [name for name, _ in model.named_parameters()] == ["0.weight"]
+
+
+def test_a_gate_costs_what_the_paper_says() -> None:
+    gate = gates._Gated(torch.zeros(3), torch.Generator())
+    with torch.no_grad():
+        gate.gate.copy_(torch.tensor([-20.0, 0.0, 20.0]))
+        gate.difference.fill_(2.0)
+    assert float(gate.open()) == pytest.approx(0 + 0.5 + 1, abs=1e-6)  # the chance of more than 0: sigmoid(0 - log(1.5 / 1.5))
+    assert gate.expected().tolist() == pytest.approx([0.0, 0.0, 2.0], abs=1e-5)

@@ -22,27 +22,30 @@ class Subnetwork(Method):
 
     density: float = Field(default=0.005, gt=0, le=1)
     """Share of the weights that train."""
-    by: Literal["fisher", "gradient", "movement", "magnitude", "random"] = "fisher"
+    by: Literal["fisher", "gradient", "movement", "gates", "magnitude", "random"] = "fisher"
     """How weights are chosen. fisher: by the Fisher information of the training rows (arXiv:2111.09839). gradient: by the size of the
-    gradient. movement: those that move away from zero fastest (arXiv:2005.07683). magnitude: the largest. random: by lot
-    (arXiv:2405.02596), which shows what choosing is worth."""
+    gradient. movement: those that move away from zero fastest (arXiv:2005.07683). gates: by hard-concrete gates, learned with a
+    difference for every weight in steps of their own, after which training begins at the base (arXiv:2012.07463). magnitude: the
+    largest. random: by lot (arXiv:2405.02596), which shows what choosing is worth."""
     rows: PositiveInt = 256
     """Training rows by which weights are compared, at most: a backward for each."""
+    gate_steps: PositiveInt = 100
+    """Steps in which gates are learned. They take gradients and optimizer state for all weights twice over."""
     target_modules: str | list[str] = "all-linear"
     """Among the weights of which linear layers: `all-linear` (those of every layer), names such as [q_proj, v_proj], or a regular
     expression over whole names."""
     seed: int = Field(default=1, ge=0, lt=2**31)
-    """Seed of the lot."""
+    """Seed of the lot, and of the gates that are drawn."""
 
     can: ClassVar[frozenset[Capability]] = frozenset({Capability.IDENTITY_AT_START, Capability.DELTA, Capability.ENTRIES})
     learning_rate: ClassVar[float] = 5e-4
-    paper: ClassVar[str] = "Sung, Nair and Raffel, 2021 (arXiv:2111.09839); Ansell et al., 2022 (arXiv:2110.07560)"
+    paper: ClassVar[str] = "Sung, Nair and Raffel, 2021 (arXiv:2111.09839); Ansell et al., 2022 (arXiv:2110.07560); Guo, Rush and Kim, 2021 (arXiv:2012.07463)"
 
     def calibrate(self, model: Module, objective: Objective, batches: Iterable[Batch]) -> None:
         """Choose the weights."""
         import torch
 
-        from weitiao.models import importance
+        from weitiao.models import gates, importance
 
         named = self._candidates(model)
         if self.by == "magnitude":
@@ -50,6 +53,8 @@ class Subnetwork(Method):
         elif self.by == "random":
             generator = torch.Generator().manual_seed(self.seed)
             scores = {name: torch.rand(weight.shape, generator=generator) for name, weight in named.items()}
+        elif self.by == "gates":
+            scores = gates.of_entries(model, objective, batches, list(named), steps=self.gate_steps, seed=self.seed)
         else:
             scores = importance.of_entries(model, objective, batches, list(named), by=self.by, rows=self.rows)
         self.settle(model, _largest(scores, self._count(named)))
