@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 from weitiao.core.version import __version__
 
 if TYPE_CHECKING:
-    from weitiao.api import compare_methods, evaluate, predict, train
+    from weitiao.api import compare_methods, evaluate, examine_data, predict, train
     from weitiao.core.recipe import Recipe
     from weitiao.evaluation.predictor import load
 
-__all__ = ["Recipe", "__version__", "compare_methods", "evaluate", "load", "predict", "train"]
+__all__ = ["Recipe", "__version__", "compare_methods", "evaluate", "examine_data", "load", "predict", "train"]
 
 _HOME = {
     "Recipe": "weitiao.core.recipe",
     "compare_methods": "weitiao.api",
     "evaluate": "weitiao.api",
+    "examine_data": "weitiao.api",
     "load": "weitiao.evaluation.predictor",
     "predict": "weitiao.api",
     "train": "weitiao.api",

@@ -106,6 +106,23 @@ def compare_methods(
     return bakeoff.compare(asked, out=None if out is None else Path(out))
 
 
+def examine_data(
+    recipe: str | Path | Mapping[str, Any] | Recipe, *, overrides: Sequence[str] = (), suspects: bool = False, fix: str | Path | None = None
+) -> dict[str, Any]:
+    """Return what is wrong with the rows of a recipe: what `weitiao doctor data --json` prints.
+
+    suspects: whether labels that are probably wrong are looked for, which takes the model. fix: a new folder for a cleaned copy.
+    Raises WeitiaoError.
+    """
+    from weitiao.doctor import mend
+    from weitiao.doctor.data import examine
+
+    asked = Recipe.load(recipe, overrides=overrides)
+    name = Path(recipe).stem if isinstance(recipe, str | Path) else "data"
+    found = examine(asked, name=name, suspects_too=suspects)
+    return found.report if fix is None else {**found.report, "copy": mend.write(asked, found.findings, Path(fix))}
+
+
 def is_recipe(path: str | Path) -> bool:
     """Tell whether a path is that of a recipe, where an artifact may stand too."""
     return Path(path).suffix.lower() in (".yaml", ".yml") and not Path(path).is_dir()

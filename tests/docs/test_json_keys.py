@@ -112,6 +112,7 @@ def test_every_key_is_explained(
     hold("weitiao show METHODS --json", [run("show", what) for what in ("tasks", "methods", "sources", "regularizers")])
     hold("weitiao show METHOD NAME --json", [run("show", "method", "layers"), run("show", "task", "text_classification")])
     hold("weitiao show rows RECIPE --json", [run("show", "rows", path) for path in recipes.values()])
+    hold("weitiao doctor data RECIPE --json", [_examined(recipes, cli)])
     hold("weitiao doctor --json", [json.loads(cli("doctor", "--json").out)])
     folder = place / "single_label_classification"
     hold("log.jsonl", _lines(folder / "log.jsonl"))
@@ -142,3 +143,11 @@ def _failure(place: Path, recipe: Path, cli: Callable[..., Any]) -> Any:
 
 def _lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _examined(recipes: dict[str, Path], cli: Callable[..., Any]) -> dict[str, Any]:
+    rows = Path("single_label_classification.csv").read_text(encoding="utf-8")
+    Path("repeated.csv").write_text(f"{rows}{rows.splitlines()[1]}\n", encoding="utf-8")
+    path = recipes["single_label_classification"]
+    found: dict[str, Any] = json.loads(cli("doctor", "data", path, "data.train=repeated.csv", "--fix", "mended", "--page", "found.html", "--json").out)
+    return found

@@ -154,12 +154,33 @@ def show(
     raise typer.Exit(command(what, name, limit, as_json))
 
 
-@app.command()
-def doctor(as_json: Json = False) -> None:
-    """Look at this machine: versions, processor, memory, disk, GPU and driver."""
+doctors = typer.Typer(help="Look at this machine: versions, processor, memory, disk, GPU and driver; or at the data of a recipe.")
+app.add_typer(doctors, name="doctor")
+
+
+@doctors.callback(invoke_without_command=True)
+def doctor(context: typer.Context, as_json: Json = False) -> None:
+    """Look at this machine: versions, processor, memory, disk, GPU and driver; or at the data of a recipe (doctor data)."""
+    if context.invoked_subcommand is not None:
+        return
     from weitiao.cli.doctor import doctor as command
 
     raise typer.Exit(command(as_json))
+
+
+@doctors.command("data")
+def doctor_data(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe.")],
+    overrides: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Settings laid over the recipe.")] = None,
+    fix: Annotated[Optional[Path], typer.Option("--fix", metavar="FOLDER", help="Write a cleaned copy into a new folder, with a ledger of every row.")] = None,
+    suspects: Annotated[bool, typer.Option("--suspects", help="Look for labels that are probably wrong, too; takes the model.")] = False,
+    page: Annotated[Optional[Path], typer.Option("--page", metavar="FILE", help="Write the findings as an HTML page.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Look for what is wrong with the rows of a recipe: repeats, leaks, lengths, labels, characters, personal data."""
+    from weitiao.cli.doctor_data import data as command
+
+    raise typer.Exit(command(recipe, overrides or [], fix, suspects, page, as_json))
 
 
 def _version(asked: bool) -> None:

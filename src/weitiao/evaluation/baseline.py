@@ -35,12 +35,12 @@ def head_only(
     """
     rows, features = proof
     chosen = [train[n] for n in np.sort(np.random.default_rng(seed).permutation(len(train))[:MOST_ROWS])]
-    states = _states(model, task, [*chosen, *features], layout=layout, strategy=strategy, batch_size=batch_size, on_batch=on_batch)
+    states = states_of(model, task, [*chosen, *features], layout=layout, strategy=strategy, batch_size=batch_size, on_batch=on_batch)
     values = task.probe(states[: len(chosen)], chosen, states[len(chosen) :], seed=seed)
     return [prediction.value for prediction in task.decode(values, features, rows)]
 
 
-def _states(
+def states_of(
     model: Module, task: Task, features: Sequence[Features], *, layout: Layout, strategy: Strategy, batch_size: int, on_batch: Callable[[int, int], None] | None
 ) -> list[np.ndarray]:
     """Return for each feature what of the body's last hidden states a linear head looks at, (m, width)."""

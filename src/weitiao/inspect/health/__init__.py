@@ -1,0 +1,1 @@
+"""What may be wrong with rows that can all be read: each file looks for one kind of thing, and says where it stands."""
