@@ -42,7 +42,7 @@ def examine(recipe: Recipe, *, name: str, suspects_too: bool = False, tell: Call
     tell("tokenizing")
     trimmed, encoded = encode(prepared)
     tell("comparing texts")
-    findings = [*_unread(prepared, known=recipe.data.bad_rows == "skip"), *_of_texts(splits)]
+    findings = [*_unread(prepared, known=recipe.data.bad_rows == "skip"), *_of_texts(splits, answers=prepared.recipe.task.generation is not None)]
     facts: dict[str, dict[str, Any]] = {}
     labelled = getattr(prepared.recipe.task, "labels", None) is not None or prepared.recipe.task.name == "token_classification"
     known = balance.counts(splits["train"]) if labelled else {}
@@ -114,12 +114,12 @@ def _unread(prepared: Prepared, *, known: bool) -> Iterator[Finding]:
             )
 
 
-def _of_texts(splits: Mapping[str, Sequence[Row]]) -> Iterator[Finding]:
+def _of_texts(splits: Mapping[str, Sequence[Row]], *, answers: bool) -> Iterator[Finding]:
     seen = {name: repeats.Seen(rows, near=True) for name, rows in splits.items()}
     for name, rows in splits.items():
         yield from repeats.empty(name, rows, len(rows))
         yield from repeats.within(name, seen[name], learns=name == "train")
-        yield from repeats.conflicts(name, seen[name])
+        yield from repeats.conflicts(name, seen[name], answers=answers)
         if name != "train":
             yield from repeats.across("train", seen["train"], name, seen[name])
     if any(one.cut for one in seen.values()):

@@ -423,13 +423,19 @@ def data(report: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"table": table, "reasons": reasons, "unfits": unfits, "columns": [(key, title) for key, title, there in columns if there]} if table else None
 
 
+def _weighs(value: Any) -> bool:
+    """Tell whether gigabytes are more than nothing once they are rounded."""
+    number = words.number_of(value)
+    return number is not None and abs(number) >= 0.05
+
+
 def cost(report: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return time, memory and rates, forecast beside what happened."""
     number = {key: words.number_of(value) for key, value in report.items()}
     forecast, parameters = words.mapping(report.get("forecast")), words.mapping(report.get("parameters"))
     minutes, whole, memory = (words.number_of(forecast.get(key)) for key in ("minutes", "total_minutes", "memory_gb"))
     trainable, total = (words.number_of(parameters.get(key)) for key in ("trainable", "total"))
-    parts = [(words.titled(name), words.gigabytes(words.number_of(value))) for name, value in words.mapping(forecast.get("parts")).items()]
+    parts = [(words.titled(name), words.gigabytes(words.number_of(value))) for name, value in words.mapping(forecast.get("parts")).items() if _weighs(value)]
     weighed = [
         ("Training time", words.duration(None if minutes is None else 60 * minutes), words.duration(number.get("train_seconds"))),
         ("Whole run", words.duration(None if whole is None else 60 * whole), words.duration(number.get("total_seconds"))),

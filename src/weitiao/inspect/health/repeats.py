@@ -21,13 +21,16 @@ FEWEST = 30
 """Characters below which texts are only compared whole."""
 MOST = 50_000
 """Rows of a split in which near copies are looked for, at most."""
+TRIED = 4
+"""Rows of a band that a row is compared with, at most."""
 TELLING = 0.01
 """Share of the rows that prove a result from which rows of train among them make the proof worthless."""
 BANDS, BAND = 20, 4
-"""Bands of a signature, and hashes in each: pairs that have 0.8 of their pieces in common meet in a band with a chance of 0.99996."""
+"""Bands of a signature, and hashes in each: pairs that have 0.8 of their pieces in common meet in a band with a chance of 0.99997."""
 PARTED = "\x1f"
 """What stands between the pieces of an input, so that `a b` and `c` are not `a` and `b c`."""
 PIECES = 8
+"""Pieces of an input above which they are its words, and compared together."""
 _NOT_WORDS = re.compile(r"[^\w]+", re.UNICODE)
 
 
@@ -101,8 +104,8 @@ def within(split: str, seen: Seen, *, learns: bool) -> Iterator[Finding]:
     yield from _repeated("duplicates_near", "note", split, seen, near, f"nearly (more than {ALIKE:.0%} of their pieces)", "", drops=False)
 
 
-def conflicts(split: str, seen: Seen) -> Iterator[Finding]:
-    """Yield texts that have two targets."""
+def conflicts(split: str, seen: Seen, *, answers: bool = False) -> Iterator[Finding]:
+    """Yield texts that have two targets. answers: whether targets are texts to generate, of which several may be right."""
     places = []
     for members in seen.plain.values():
         other = next((n for n in members[1:] if seen.rows[n].target != seen.rows[members[0]].target), None)
@@ -113,7 +116,9 @@ def conflicts(split: str, seen: Seen) -> Iterator[Finding]:
             )
     if places:
         message = f"{rows_that(len(places), split, 'has', 'have')} a text that another row has with another target."
-        yield Finding("conflicts", "warning", split, len(places), len(seen), message, "Decide which target is right: no model can learn both.", first(places))
+        level: Level = "note" if answers else "warning"
+        do = "" if answers else "Decide which target is right: no model can learn both."
+        yield Finding("conflicts", level, split, len(places), len(seen), message, do, first(places))
 
 
 def across(split: str, seen: Seen, proof: str, proven: Seen) -> Iterator[Finding]:
@@ -174,9 +179,10 @@ def _pairs(one: Seen, other: Seen) -> list[tuple[int, int]]:
         for n in members:
             if n in found or not beside:
                 continue
-            m = beside[0]  # rows that are all alike meet at the first of them
-            if (not same or m < n) and one.alike(n, other, m):
-                found[n] = m
+            for m in beside[:TRIED]:  # rows that are all alike meet at the first of them
+                if (not same or m < n) and one.alike(n, other, m):
+                    found[n] = m
+                    break
     return sorted(found.items())
 
 
