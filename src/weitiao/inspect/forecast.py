@@ -74,7 +74,8 @@ class Body:
     """Parameters of the output embedding, where the task reads likelihoods out of hidden states; else 0."""
     product_learns: bool = False
     vocabulary: int = 0
-    method: str = ""
+    with_peft: bool = False
+    """Whether PEFT is imported for the method."""
     passed: int = 0
     """Frozen layers at the beginning that steps pass by, because what they say is kept."""
     resting: int = 0
@@ -197,7 +198,7 @@ def forecast(body: Body, work: Work, ways: Ways, fitted: Fitted = FITTED) -> For
 
 def memory(body: Body, work: Work, ways: Ways, fitted: Fitted = FITTED) -> dict[str, dict[str, float]]:
     """Return GB by phase and part. On a CPU the process counts, on other devices what lies there."""
-    process = {"process": fitted.process_gb + (fitted.peft_gb if body.method == "lora" else 0.0)} if ways.cpu else {}
+    process = {"process": fitted.process_gb + (fitted.peft_gb if body.with_peft else 0.0)} if ways.cpu else {}
     weights = 4.0 * body.parameters
     judged = [*work.before, *work.after, *work.dev]
     phases = {"evaluation": {"weights": weights, "passing": max((_passing(body, forward, ways, fitted) for forward in judged), default=0.0)}}

@@ -63,7 +63,7 @@ def outlook(now: Situation, choice: Choice) -> Forecast:
     """Return the forecast of a choice."""
     body = now.body
     if choice.lora:
-        body = dataclasses.replace(body, trainable=round(LORA_SHARE * body.parameters), product_learns=False, method="lora")
+        body = dataclasses.replace(body, trainable=round(LORA_SHARE * body.parameters), product_learns=False, with_peft=True)
     ways = now.ways_of(choice)
 
     def need(forward: Forward) -> float:

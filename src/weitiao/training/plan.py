@@ -336,7 +336,7 @@ def _body(recipe: Recipe, model: Module, config: Any, *, length: int) -> Body:
         product=weight.numel() if weight is not None else 0,
         product_learns=weight is not None and bool(weight.requires_grad),
         vocabulary=int(weight.shape[0]) if weight is not None else 0,
-        method=recipe.method.name,
+        with_peft=Capability.ADAPTER in recipe.method.capabilities,
     )
     counted = sizes.counted(model, length=length, training_mode=recipe.method.training_mode)
     return described if counted is None else replace(described, counted=counted)
