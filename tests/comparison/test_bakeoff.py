@@ -134,6 +134,16 @@ def test_python_gets_what_the_command_prints(recipe: Path, commands: list[list[s
     assert found["pick"] == "norm" and "data.train_rows=16" in commands[0] and found["rows"]["train"] <= 16
 
 
+def test_methods_that_train_together_are_one_entry(recipe: Path, commands: list[list[str]]) -> None:
+    found = weitiao.compare_methods(recipe, methods=["bitfit+norm", "norm"], budget="1h", seeds=1, out="out")
+    assert {one["name"] for one in found["methods"]} == {"bitfit+norm", "norm"} and not found["failures"]
+    assert any("method=[bitfit,norm]" in command for command in commands)
+    sizes = {one["name"]: one["trainable"] for one in found["methods"]}
+    assert sizes["bitfit+norm"] > sizes["norm"]
+    with pytest.raises(BadValue, match="no method 'nrom'"):
+        weitiao.compare_methods(recipe, methods=["bitfit+nrom"], budget="1h", seeds=1, out="other")
+
+
 def test_wrong_names_and_times_are_told(recipe: Path) -> None:
     with pytest.raises(BadValue, match="no method 'bitfitt'.*bitfit"):
         bakeoff.compare(bakeoff.Asked(recipe, names=("bitfitt",)))

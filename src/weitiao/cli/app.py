@@ -67,7 +67,7 @@ app.add_typer(comparing, name="compare")
 def compare_methods(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe; its method is one of those compared.")],
     overrides: Annotated[Optional[list[str]], typer.Argument(metavar="[KEY=VALUE]...", help="Settings laid over the recipe of every run.")] = None,
-    methods: Annotated[str, typer.Option(help="all, or names with commas between them, such as full,lora,bitfit.")] = "all",
+    methods: Annotated[str, typer.Option(help="all, or names with commas between them, such as full,lora,bitfit+norm: a + trains with both.")] = "all",
     budget: Annotated[str, typer.Option(help="Time for all runs together, about, such as 90s, 30m or 2h.")] = "30m",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of each of the best three, as far as there is time.")] = 3,
     out: Annotated[Optional[Path], typer.Option("--out", "-o", help="Folder of the comparison. Default: comparisons/NAME.")] = None,

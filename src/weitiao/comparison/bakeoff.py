@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from weitiao.comparison import verdict
+from weitiao.comparison import naming, verdict
 from weitiao.comparison.page import render
 from weitiao.core import files, fingerprint, registry
 from weitiao.core.plan import Plan
@@ -109,7 +109,7 @@ def compare(asked: Asked, *, out: Path | None = None, tell: Callable[[Told], Non
 
 def _names(asked: Asked, recipe: Recipe) -> list[str]:
     known = registry.names("method")
-    if unknown := [name for name in asked.names if name not in known]:
+    if unknown := [name for names in asked.names for name in naming.parts(names) if name not in known]:
         raise BadValue(f"--methods: there is no method '{unknown[0]}'.{registry.did_you_mean(unknown[0], known)}", hint=f"Known: all, {', '.join(known)}.")
     return list(dict.fromkeys(asked.names)) or [name for name in known if name == recipe.method.name or _needs_nothing(name)]
 
@@ -135,7 +135,7 @@ def _begun(folder: Path, digest: str) -> dict[str, Any] | None:
 
 def _settings(recipe: Recipe, name: str, *, steps: int | None = None, every: int | None = None, seed: int | None = None) -> list[str]:
     """Return what is laid over the recipe for a run of a method; its own learning rate where the recipe's was meant for another."""
-    laid = [f"method={name}"]
+    laid = [naming.override(name)]
     if name != recipe.method.name:
         laid.append("train.learning_rate=null")
     if steps is not None:

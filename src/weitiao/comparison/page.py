@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import jinja2
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from weitiao import evaluation
-from weitiao.comparison import verdict
+from weitiao.comparison import naming, verdict
 from weitiao.core.report import before_said, digits_of, number, p_in_words, title
 from weitiao.evaluation.page import drawing, words
 from weitiao.evaluation.page.drawing import ACCENT, FAINT, INK
@@ -39,7 +40,7 @@ def render(found: Mapping[str, Any]) -> str:
         charts=_charts(methods),
         failures=found["failures"],
         steps=_steps(found),
-        next=f"weitiao train {found['name']}.yaml method={found['pick']}",
+        next=f"weitiao train {found['name']}.yaml {shlex.quote(naming.override(found['pick']))}",
     )
 
 

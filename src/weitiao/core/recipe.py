@@ -176,6 +176,8 @@ class Recipe(Settings):
                 f"{where or 'recipe'}: expected sections such as model, data and task, got {type(raw).__name__}.",
                 hint="`weitiao init FILE` writes a recipe to start from.",
             )
+        if isinstance(raw.get("method"), list):
+            raw["method"] = _listed(raw["method"])
         _absolute_paths(raw, folder)
         for key, value in _pairs(overrides):
             laid = document.nested(key, value)
@@ -291,6 +293,11 @@ def _absolute_paths(raw: dict[str, Any], folder: Path, *, source: Any = None) ->
             method["adapter"] = os.path.normpath(folder / Path(method["adapter"]).expanduser())
 
 
+def _listed(methods: list[Any]) -> dict[str, Any]:
+    """Return what a list in the place of a method stands for."""
+    return {"name": "combined", "methods": methods}
+
+
 def _methods(section: Any) -> list[dict[str, Any]]:
     """Return the methods of a section that have settings: one, or those of a list."""
     if isinstance(section, dict):
@@ -332,7 +339,7 @@ def _build(raw: dict[str, Any], where: str, lines: Mapping[str, int]) -> Recipe:
             continue
         value = raw[key]
         if key == "method" and isinstance(value, list):
-            value = {"name": "combined", "methods": value}
+            value = _listed(value)
         if key in COMPONENTS:
             built[key] = resolve.component(COMPONENTS[key], key, value, report)
         elif key in SECTIONS and isinstance(value, dict if key == "model" else object):
