@@ -20,9 +20,9 @@ class Fitted:
     """The numbers that no size tells: fitted by `benchmarks/forecast.py` to its grid of real runs, which prints them anew.
 
     Times are multiples of what the measured speeds promise. Fitted to 15 runs on one thread of a Xeon (AVX-512), glibc, torch
-    2.13, fp32. On two threads 17 runs of the grid held: the time of a step is off by 19 % at most (median 7 %), memory by 15 % or
-    less in 15 of them (median 6 %), by 17 % and 44 % in two (MiniLM in batches of 32 x 256; LoRA in packs of 2,048 tokens, where it
-    says too much). `operation_s`, `step_s` and `products` were set first, because runs of real models hardly show them; GPUs and
+    2.13, fp32. On two threads, over all 24 runs of the grid, the time of a step is within 25 % in 22 (median 9 %), memory within 15 %
+    in 19 (median 8 %): too much for a forward or two of 2,048 tokens a step, too little for MiniLM in full at 256 tokens and for LoRA
+    with checkpointing. `operation_s`, `step_s` and `products` were set first, because runs of real models hardly show them; GPUs and
     bf16 were never measured.
     """
 
