@@ -27,7 +27,7 @@ def named(findings: Any) -> dict[str, Finding]:
 
 
 def seen(found: list[Row]) -> repeats.Seen:
-    return repeats.Seen(found, near=True)
+    return repeats.Seen(found)
 
 
 def prose(seed: int, words: int = 40) -> str:
@@ -44,7 +44,7 @@ def test_repeats_are_told_apart_by_how_much_they_are_the_same() -> None:
     assert found["duplicates"].count == 1 and found["duplicates"].places[0].said() == "a.csv:3: got the content as in a.csv:2, leave it out"
     assert found["duplicates_normalised"].count == 1 and found["duplicates_normalised"].places[0].row.place == "a.csv:4"
     assert found["duplicates_near"].count == 1 and found["duplicates_near"].places[0].row.place == "a.csv:5"
-    assert found["duplicates"].drops == ("a.csv-1",) and found["duplicates_near"].drops == ()
+    assert found["duplicates"].drops == (("a.csv:3", "a.csv-1"),) and found["duplicates_near"].drops == ()
     assert not named(repeats.within("train", seen(rows(*(prose(n) for n in range(40)))), learns=True))
 
 
@@ -92,7 +92,9 @@ def test_leaks_are_found_for_every_kind_of_copy_and_their_share_of_the_proof_dec
         "leakage_normalised": ("problem", 1),
         "leakage_near": ("warning", 1),
     }
-    assert found["leakage"].places[0].said() == "a.csv:202: got the content as in b.csv:2, leave it out" and found["leakage"].drops == ("a.csv-200",)
+    assert found["leakage"].places[0].said() == "a.csv:202: got the content as in b.csv:2, leave it out" and found["leakage"].drops == (
+        ("a.csv:202", "a.csv-200"),
+    )
     many = seen(rows(*(prose(n) for n in range(1000, 1150)), texts[0], file="b.csv"))
     assert named(repeats.across("train", seen(rows(texts[0])), "test", many))["leakage"].level == "warning"
     assert not named(repeats.across("train", seen(rows(*texts[:200])), "test", proof))
@@ -100,7 +102,7 @@ def test_leaks_are_found_for_every_kind_of_copy_and_their_share_of_the_proof_dec
 
 def test_rows_without_a_word_are_empty() -> None:
     found = rows("...", "好", "a", " \n ", "٣")
-    assert [finding.count for finding in repeats.empty("train", found, 5)] == [2]
+    assert [finding.count for finding in repeats.empty("train", found)] == [2]
 
 
 # ------------------------------------------------------------ characters
@@ -119,12 +121,12 @@ def test_rows_without_a_word_are_empty() -> None:
     ],
 )
 def test_odd_characters_are_named(text: str, check: str) -> None:
-    assert list(named(characters.odd("train", rows(text), 1))) == [check]
+    assert list(named(characters.odd("train", rows(text)))) == [check]
 
 
 @pytest.mark.parametrize("text", ["Café, naïve, Ærø – “so” it’s", "很好吃！", "👩\u200d👩\u200d👧", "می\u200cخواهم", "a < b & c > d", "tab\tand\nline"])
 def test_what_people_write_is_not_odd(text: str) -> None:
-    assert not list(characters.odd("train", rows(text), 1)) and characters.mended(text) == text
+    assert not list(characters.odd("train", rows(text))) and characters.mended(text) == text
 
 
 def test_mending_takes_out_what_nobody_sees_and_composes_letters() -> None:
@@ -133,7 +135,7 @@ def test_mending_takes_out_what_nobody_sees_and_composes_letters() -> None:
 
 def test_scripts_are_counted_and_the_few_are_named() -> None:
     texts = ["hello there"] * 40 + ["很好吃", "12345", "これは本です"]
-    counts, findings = characters.scripts("train", rows(*texts), len(texts))
+    counts, findings = characters.scripts("train", rows(*texts))
     assert counts == {"Latin": 40, "Han": 1, "none": 1, "Kana": 1}
     assert findings[0].count == 2 and "Han, Kana beside Latin" in findings[0].message
 
@@ -155,7 +157,7 @@ def test_scripts_are_counted_and_the_few_are_named() -> None:
 )
 def test_personal_data_is_counted_and_located_and_not_shown(text: str, kind: str) -> None:
     assert kind in [name for name, _ in personal.kinds_in(text)]
-    for finding in personal.personal("train", rows(text), 1):
+    for finding in personal.personal("train", rows(text)):
         said = " ".join([finding.message, finding.do, *(place.said() for place in finding.places)])
         assert not any(digits in said for digits in ("4111", "1234567", "0532", "example.co", "110105", "0147", "1381")) and "at character" in said
 
@@ -188,7 +190,7 @@ def test_labels_are_counted_also_in_lists_and_entities() -> None:
 
 
 def test_rare_uneven_and_unknown_labels_are_told() -> None:
-    found = named(balance.balance("train", {"x": 100, "y": 3}, 103, learns=True, known={}))
+    found = named(balance.balance("train", {"x": 100, "y": 3}, learns=True, known={}))
     assert "fewer than 5 examples in train: y" in found["labels_rare"].message and "labels_uneven" in found
-    assert named(balance.balance("test", {"x": 1, "z": 2}, 3, learns=False, known={"x": 9}))["labels_unknown"].level == "problem"
-    assert not named(balance.balance("train", {"x": 10, "y": 12}, 22, learns=True, known={}))
+    assert named(balance.balance("test", {"x": 1, "z": 2}, learns=False, known={"x": 9}))["labels_unknown"].level == "problem"
+    assert not named(balance.balance("train", {"x": 10, "y": 12}, learns=True, known={}))

@@ -36,20 +36,19 @@ def data(recipe: Path, overrides: Sequence[str], fix: Path | None, suspects: boo
         print_json(report)
     else:
         _show(report)
-    return 0 if found.healthy else DataError.exit_code
+    return 0 if report["healthy"] else DataError.exit_code
 
 
 def _show(report: Mapping[str, Any]) -> None:
-    from weitiao.doctor.page import sentence
+    from weitiao.doctor.said import scripts, sentence
 
     head = "[bold green]fit to train[/]" if report["healthy"] else "[bold red]not fit[/]"
     stdout.print(f"{head}  {escape(sentence(report))}\n")
     shown = table("split", "rows", "tokens", "95 %", "longest", "over the limit", "scripts", right=("rows", "tokens", "95 %", "longest", "over the limit"))
     for name, facts in report["splits"].items():
         tokens = facts.get("tokens", {})
-        scripts = ", ".join(f"{script} {count / max(facts['rows'], 1):.0%}" for script, count in list(facts["scripts"].items())[:3])
         figures = [f"{tokens[key]:g}" for key in ("mean", "p95", "longest")] + [f"{tokens['share_past_limit']:.1%}"] if tokens else [""] * 4
-        shown.add_row(name, f"{facts['rows']:,}", *figures, scripts)
+        shown.add_row(name, f"{facts['rows']:,}", *figures, scripts(facts))
     stdout.print(shown)
     for finding in report["findings"]:
         stdout.print()

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from weitiao import evaluation
 from weitiao.comparison import naming, verdict
 from weitiao.core.report import before_said, digits_of, number, p_in_words, title
 from weitiao.evaluation.page import drawing, words
 from weitiao.evaluation.page.drawing import ACCENT, FAINT, INK
+from weitiao.evaluation.page.templates import template
 
-STYLE = Path(evaluation.__file__).parent / "page"
-"""Where the style sheet of all pages is."""
 APART = 0.055
 """Share of a chart's height that two names stand apart at least."""
 
@@ -27,7 +23,7 @@ def render(found: Mapping[str, Any]) -> str:
     """Return a comparison as one HTML page; equal comparisons give equal bytes. Texts are data and never markup."""
     found = words.mapping(words.printable(found))
     methods = found["methods"]
-    return _template().render(
+    return template(Path(__file__).parent, "page.html.j2").render(
         name=found["name"],
         facts=_facts(found),
         pick=found["pick"],
@@ -135,9 +131,3 @@ def _names_apart(scores: Sequence[float], low: float, high: float) -> list[tuple
         before = max(scores[n], before + apart)
         found.append((n, before))
     return found
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    here = jinja2.FileSystemLoader([Path(__file__).parent, STYLE])
-    return jinja2.Environment(loader=here, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True).get_template("page.html.j2")

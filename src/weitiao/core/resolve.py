@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -35,6 +36,16 @@ class Problems:
         """Raise RecipeError where there is a problem."""
         if self.found:
             raise RecipeError("; ".join(problem.message for problem in self.found), hint=self.found[0].hint, problems=self.found)
+
+
+def each(value: Any, make: Callable[[int, Any, Report], Any]) -> Any:
+    """Return what is made of each item of a list, for a validator; what is no list as it is. Raises RecipeError with the problems of all items."""
+    if not isinstance(value, list | tuple):
+        return value
+    problems = Problems()
+    found = [make(n, item, problems) for n, item in enumerate(value)]
+    problems.end()
+    return found
 
 
 def component(kind: str, key: str, value: Any, report: Report) -> Component | None:

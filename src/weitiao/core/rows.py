@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from weitiao.core import fingerprint
+
+_COPY = re.compile(r" x\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,16 @@ class Splits:
 def content_key(values: Mapping[str, Any]) -> str:
     """Return a short name for a record's content: equal content, equal name, wherever it stands."""
     return fingerprint.of_json(dict(values))[:12]
+
+
+def copy_id(id: str, number: int) -> str:
+    """Return the id of a copy of a row that is trained on more than once."""
+    return f"{id} x{number}"
+
+
+def is_copy(id: str) -> bool:
+    """Tell whether an id is that of such a copy."""
+    return _COPY.search(id) is not None
 
 
 def with_ids(records: Iterable[Record], given: Callable[[Record], str | None]) -> Iterable[Record]:

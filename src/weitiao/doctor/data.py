@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from weitiao.core import spool
 from weitiao.core.recipe import Recipe
-from weitiao.core.rows import Row
+from weitiao.core.rows import Row, is_copy
 from weitiao.core.version import __version__
-from weitiao.doctor import encoded as of_tokens
-from weitiao.doctor import suspects
+from weitiao.doctor import suspects, tokens
 from weitiao.inspect.health import balance, characters, personal, repeats
 from weitiao.inspect.health.finding import LEVELS, Finding, rows_that
-from weitiao.training.prepare import Encoded, Prepared, encode, prepare
+from weitiao.training.prepare import Prepared, encode, prepare
+
+T = TypeVar("T", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,6 @@ class Examined:
 
     report: dict[str, Any]
     findings: tuple[Finding, ...]
-    recipe: Recipe
-
-    @property
-    def healthy(self) -> bool:
-        """Whether nothing was found that makes training or its proof wrong."""
-        return all(finding.level != "problem" for finding in self.findings)
 
 
 def examine(recipe: Recipe, *, name: str, suspects_too: bool = False, tell: Callable[[str], None] = lambda said: None) -> Examined:
@@ -38,7 +34,7 @@ def examine(recipe: Recipe, *, name: str, suspects_too: bool = False, tell: Call
     lenient = recipe.model_copy(update={"data": recipe.data.revised(bad_rows="skip")})
     tell("reading rows")
     prepared = prepare(lenient)
-    splits = _splits(prepared)
+    splits = {name: _once(rows) for name, rows in _by_split(prepared, prepared.data.splits.train, prepared.data.splits.dev, prepared.data.proof).items()}
     tell("tokenizing")
     trimmed, encoded = encode(prepared)
     tell("comparing texts")
@@ -47,21 +43,21 @@ def examine(recipe: Recipe, *, name: str, suspects_too: bool = False, tell: Call
     labelled = getattr(prepared.recipe.task, "labels", None) is not None or prepared.recipe.task.name == "token_classification"
     known = balance.counts(splits["train"]) if labelled else {}
     for split, rows in splits.items():
-        learns = split == "train"
         counted = balance.counts(rows) if labelled else {}
-        written, said = characters.scripts(split, rows, len(rows))
+        written, said = characters.scripts(split, rows)
         facts[split] = {"rows": len(rows), "labels": counted, "scripts": written}
-        findings += [*balance.balance(split, counted, len(rows), learns=learns, known=known), *said]
-        findings += [*characters.odd(split, rows, len(rows)), *personal.personal(split, rows, len(rows))]
-    kept = {"train": trimmed.data.splits.train, "dev": trimmed.data.splits.dev, _proof(prepared): trimmed.data.proof}
-    for split, features in _features(prepared, encoded).items():
-        facts[split]["tokens"], said = of_tokens.lengths(split, features, encoded, prepared.recipe.task.max_length)
-        findings += [*said, *of_tokens.templates(split, features, kept[split], trimmed)]
+        findings += [*balance.balance(split, counted, learns=split == "train", known=known), *said]
+        findings += [*characters.odd(split, rows), *personal.personal(split, rows)]
+    read = _by_split(prepared, trimmed.data.splits.train, trimmed.data.splits.dev, trimmed.data.proof)
+    left_out = _by_split(prepared, *(encoded.left_out.get(name, {}) for name in ("train", "dev", "proof")))
+    for split, features in _by_split(prepared, encoded.train, encoded.dev, encoded.proof).items():
+        facts[split]["tokens"], said = tokens.lengths(split, features, left_out.get(split), prepared.recipe.task.max_length)
+        findings += [*said, *tokens.templates(split, features, read[split], trimmed)]
     if suspects_too and suspects.can_judge(trimmed):
         tell("judging labels")
         findings += suspects.suspects("train", trimmed, encoded, trimmed.data.splits.train, lambda done, of: tell(f"judging labels: {done} of {of} rows"))
     ordered = tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level)))
-    return Examined(_report(name, prepared, facts, ordered), ordered, recipe)
+    return Examined(_report(name, prepared, facts, ordered), ordered)
 
 
 def _report(name: str, prepared: Prepared, facts: Mapping[str, Any], findings: Sequence[Finding]) -> dict[str, Any]:
@@ -81,21 +77,16 @@ def _report(name: str, prepared: Prepared, facts: Mapping[str, Any], findings: S
     }
 
 
-def _proof(prepared: Prepared) -> str:
-    """Return what the split is called that proves the result."""
+def _by_split(prepared: Prepared, train: T, dev: T, proof: T) -> dict[str, T]:
+    """Return what there is of train, of dev and of the rows that prove the result: `test`, or `dev`, or `proof` where they are held back from dev."""
     data = prepared.data
-    return "test" if data.split == "test" else "dev" if data.selected_on_same_rows or not data.splits.dev else "proof"
+    name = "test" if data.split == "test" else "dev" if data.selected_on_same_rows or not data.splits.dev else "proof"
+    return {split: held for split, held in {"train": train, "dev": dev, name: proof}.items() if len(held)}
 
 
-def _splits(prepared: Prepared) -> dict[str, Sequence[Row]]:
-    data = prepared.data
-    named = {"train": data.splits.train, "dev": data.splits.dev, _proof(prepared): data.proof}
-    return {name: rows for name, rows in named.items() if len(rows)}
-
-
-def _features(prepared: Prepared, encoded: Encoded) -> dict[str, Any]:
-    named = {"train": encoded.train, "dev": encoded.dev, _proof(prepared): encoded.proof}
-    return {name: features for name, features in named.items() if len(features)}
+def _once(rows: Sequence[Row]) -> Sequence[Row]:
+    """Return rows without the copies of them that a mixture draws by weight: nobody has written these twice."""
+    return rows if not any(is_copy(row.id) for row in rows) else spool.gathered(row for row in rows if not is_copy(row.id))
 
 
 def _unread(prepared: Prepared, *, known: bool) -> Iterator[Finding]:
@@ -115,9 +106,9 @@ def _unread(prepared: Prepared, *, known: bool) -> Iterator[Finding]:
 
 
 def _of_texts(splits: Mapping[str, Sequence[Row]], *, answers: bool) -> Iterator[Finding]:
-    seen = {name: repeats.Seen(rows, near=True) for name, rows in splits.items()}
+    seen = {name: repeats.Seen(rows) for name, rows in splits.items()}
     for name, rows in splits.items():
-        yield from repeats.empty(name, rows, len(rows))
+        yield from repeats.empty(name, rows)
         yield from repeats.within(name, seen[name], learns=name == "train")
         yield from repeats.conflicts(name, seen[name], answers=answers)
         if name != "train":

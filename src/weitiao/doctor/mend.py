@@ -25,11 +25,15 @@ def write(recipe: Recipe, findings: Sequence[Finding], folder: Path) -> dict[str
     """Write `train.jsonl` (and `dev.jsonl`, `test.jsonl` where the recipe names them), `ledger.jsonl` and `recipe.yaml` into a new folder.
 
     Left out are rows that findings drop and rows that cannot be read; control characters and those that nobody sees are taken out of
-    texts. Return how many rows were left out, mended and kept. Raises BadValue where the folder is there already.
+    texts. Return how many rows were left out, mended and kept. Raises BadValue where the folder is there already, or the rows are those of a mixture.
     """
+    if recipe.data.holds:
+        raise BadValue(
+            f"--fix: {recipe.data.name} is several sources, and their weights would be lost.", hint="Write a recipe for each source, and clean these."
+        )
     if folder.exists():
         raise BadValue(f"--fix: {folder} is there already.", hint="Name a new folder; nothing is overwritten.")
-    dropped: dict[str, Finding] = {id: finding for finding in reversed(findings) for id in finding.drops}
+    dropped = {row: finding for finding in reversed(findings) for row in finding.drops}
     counts = {"left_out": 0, "mended": 0, "kept": 0}
     with files.folder_being_written(folder) as new:
         with (new / LEDGER).open("w", encoding="utf-8", newline="\n") as ledger:
@@ -37,7 +41,7 @@ def write(recipe: Recipe, findings: Sequence[Finding], folder: Path) -> dict[str
             for split in given:
                 with (new / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as copy:
                     for record in _records(recipe, split):
-                        finding = dropped.get(record.id) if split == "train" else None
+                        finding = dropped.get((record.place, record.id)) if split == "train" else None
                         if (why := finding.check if finding is not None else _unreadable(recipe, record)) is not None:
                             counts["left_out"] += 1
                             _note(ledger, record, split, "left out", why)

@@ -49,7 +49,7 @@ def suspects(split: str, prepared: Prepared, encoded: Encoded, rows: Sequence[Ro
     )
     given = np.array([item.target for item in features])
     found = confident(judged(task, features, states, seed=seed), given)
-    labels = list(task.labels)  # type: ignore[attr-defined]
+    labels = list(task.head.config["id2label"].values())
     numbers = encoded.train.numbers
     if found:
         named = [

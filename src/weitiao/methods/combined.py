@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch.nn import Module, Parameter
 
 _OWNERS = "_weitiao_owners"
-"""Name under which a model holds, for every parameter that trains beside an adapter of PEFT, the number of the method that named it."""
+"""Name under which a model holds, for every parameter that is not an adapter's, the number of the method that trains it."""
 
 
 class Combined(Method):
@@ -34,18 +34,12 @@ class Combined(Method):
     none that trains single entries of tensors, holds the base in few bits, or trains everything."""
 
     can: ClassVar[frozenset[Capability]] = frozenset({Capability.IDENTITY_AT_START, Capability.DELTA})
-    learning_rate: ClassVar[float] = 1e-3
     paper: ClassVar[str] = "He et al., 2022 (arXiv:2110.04366); Mao et al., 2022 (arXiv:2110.07577)"
 
     @field_validator("methods", mode="before")
     @classmethod
     def _resolved(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            return value
-        problems = resolve.Problems()
-        found = [item if isinstance(item, Method) else resolve.component("method", f"methods.{n}", item, problems) for n, item in enumerate(value)]
-        problems.end()
-        return found
+        return resolve.each(value, lambda n, item, report: item if isinstance(item, Method) else resolve.component("method", f"methods.{n}", item, report))
 
     @field_serializer("methods")
     def _as_settings(self, methods: tuple[Method, ...]) -> list[dict[str, Any]]:

@@ -69,7 +69,7 @@ def of_entries(model: Module, objective: Objective, batches: Iterable[Batch], na
         for name in names:
             path, _, leaf = name.rpartition(".")
             module = model.get_submodule(path)
-            gate = _Gated(module._parameters[leaf], generator)  # type: ignore[arg-type]
+            gate = _Gated(model.get_parameter(name), generator)
             parametrize.register_parametrization(module, leaf, gate)
             gated[name] = module, leaf, gate
         every = [gate for _, _, gate in gated.values()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 
@@ -25,6 +25,6 @@ def remembered(most: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
             with torch.inference_mode(False):
                 return make(*args, **kwargs)
 
-        return functools.lru_cache(maxsize=most)(made)  # type: ignore[return-value]
+        return cast("Callable[P, T]", functools.lru_cache(maxsize=most)(made))
 
     return decorate

@@ -15,7 +15,7 @@ from weitiao.core import fingerprint, resolve, spool
 from weitiao.core.component import Settings
 from weitiao.core.contracts import Source, Split
 from weitiao.core.registry import did_you_mean
-from weitiao.core.rows import Record, Row, content_key
+from weitiao.core.rows import Record, Row, content_key, copy_id
 from weitiao.errors import BadValue, Conflict, MissingColumn
 
 _WHOLE = ("dev_share", "test_share", "train_rows", "test_rows", "bad_rows", "cache")
@@ -55,12 +55,7 @@ class Mixture(Source):
     @field_validator("sources", mode="before")
     @classmethod
     def _resolved(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple):
-            return value
-        problems = resolve.Problems()
-        parts = [item if isinstance(item, _Part) else _part(item, f"sources.{n}", problems) for n, item in enumerate(value)]
-        problems.end()
-        return parts
+        return resolve.each(value, lambda n, item, report: item if isinstance(item, _Part) else _part(item, f"sources.{n}", report))
 
     @model_validator(mode="after")
     def _settings_that_go_together(self) -> Self:
@@ -109,7 +104,7 @@ class Mixture(Source):
         def copies() -> Iterator[Row]:
             for n, row in enumerate(rows):
                 for copy in range(1, math.floor(self.sources[_number(row) - 1].weight) + (n in once_more) + 1):
-                    yield row if copy == 1 else replace(row, id=f"{row.id} x{copy}")
+                    yield row if copy == 1 else replace(row, id=copy_id(row.id, copy))
 
         return spool.gathered(copies())
 
@@ -149,7 +144,7 @@ class Mixture(Source):
         return found
 
 
-def _part(value: Any, key: str, problems: resolve.Problems) -> _Part | None:
+def _part(value: Any, key: str, problems: resolve.Report) -> _Part | None:
     """Return a part of a mixture from a source's name and settings, beside which its weight and title stand."""
     own: dict[str, Any] = {}
     if isinstance(value, Mapping):

@@ -6,15 +6,13 @@ and vanishes. Colours are CSS variables throughout, the charts' too, so light, d
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from weitiao.core import document
 from weitiao.evaluation.page import curves, sections, words
+from weitiao.evaluation.page.templates import template
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -24,7 +22,7 @@ def render(report: Mapping[str, Any]) -> str:
     texts are data and never markup.
     """
     report = words.mapping(words.printable(report))
-    return _template().render(
+    return template(Path(__file__).parent, "page.html.j2").render(
         title=sections.title(report),
         verdict=sections.verdict(report),
         scores=sections.scores(report),
@@ -41,9 +39,3 @@ def render(report: Mapping[str, Any]) -> str:
         traces=sections.traces(report),
         next=[words.text_of(command) for command in words.sequence(report.get("next"))],
     )
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    here = jinja2.FileSystemLoader(Path(__file__).parent)
-    return jinja2.Environment(loader=here, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True).get_template("page.html.j2")

@@ -33,7 +33,7 @@ def counts(rows: Iterable[Row]) -> dict[str, int]:
     return dict(found.most_common())
 
 
-def balance(split: str, found: Mapping[str, int], of: int, *, learns: bool, known: Mapping[str, int]) -> Iterator[Finding]:
+def balance(split: str, found: Mapping[str, int], *, learns: bool, known: Mapping[str, int]) -> Iterator[Finding]:
     """Yield labels with few rows, uneven ones, and those that only other splits know. known: the counts of train."""
     if not found:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from weitiao.core.rows import Row
 from weitiao.inspect.health.finding import Finding, Place, first, rows_that
@@ -49,7 +49,7 @@ FEW = 0.05
 """Share of a split up to which rows of another script are worth naming."""
 
 
-def odd(split: str, rows: Iterable[Row], of: int) -> Iterator[Finding]:
+def odd(split: str, rows: Sequence[Row]) -> Iterator[Finding]:
     """Yield characters that should not stand in texts."""
     found: dict[str, list[Place]] = {name: [] for name, *_ in _KINDS}
     for row in rows:
@@ -60,7 +60,7 @@ def odd(split: str, rows: Iterable[Row], of: int) -> Iterator[Finding]:
     for name, _, what, do in _KINDS:
         if places := found[name]:
             yield Finding(
-                f"characters_{name}", "warning", split, len(places), of, f"{rows_that(len(places), split, 'holds', 'hold')} {what}.", do, first(places)
+                f"characters_{name}", "warning", split, len(places), len(rows), f"{rows_that(len(places), split, 'holds', 'hold')} {what}.", do, first(places)
             )
 
 
@@ -69,7 +69,7 @@ def mended(text: str) -> str:
     return unicodedata.normalize("NFC", UNSEEN.sub("", CONTROL.sub(" ", text)))
 
 
-def scripts(split: str, rows: Iterable[Row], of: int) -> tuple[dict[str, int], list[Finding]]:
+def scripts(split: str, rows: Sequence[Row]) -> tuple[dict[str, int], list[Finding]]:
     """Return how many rows are mostly of which script, and what to say of the few that are of another than most."""
     counts: Counter[str] = Counter()
     by_script: dict[str, list[Row]] = {}
@@ -80,13 +80,13 @@ def scripts(split: str, rows: Iterable[Row], of: int) -> tuple[dict[str, int], l
         if len(held) < 5:
             held.append(row)
     most = counts.most_common(1)[0][0] if counts else ""
-    rare = [name for name, count in counts.items() if name not in (most, "none") and count <= FEW * of]
+    rare = [name for name, count in counts.items() if name not in (most, "none") and count <= FEW * len(rows)]
     findings = []
     if rare:
         places = [Place(row, f"mostly {name}", f"{most}, as most rows") for name in rare for row in by_script[name]]
         count = sum(counts[name] for name in rare)
         message = f"{rows_that(count, split, 'is', 'are')} written in another script than most ({', '.join(rare)} beside {most})."
-        findings.append(Finding("scripts", "note", split, count, of, message, "Look whether they belong there.", first(places)))
+        findings.append(Finding("scripts", "note", split, count, len(rows), message, "Look whether they belong there.", first(places)))
     return dict(counts.most_common()), findings
 
 

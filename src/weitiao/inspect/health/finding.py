@@ -48,8 +48,8 @@ class Finding:
     do: str = ""
     places: tuple[Place, ...] = ()
     """The first few rows."""
-    drops: tuple[str, ...] = ()
-    """Ids of the rows of the split that a cleaned copy leaves out."""
+    drops: tuple[tuple[str, str], ...] = ()
+    """Place and id of the rows that a cleaned copy of train leaves out: equal rows of two files have one id."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from weitiao.core.rows import Row
 from weitiao.inspect.health.finding import Finding, Place, first, rows_that
@@ -63,7 +63,7 @@ def kinds_in(text: str) -> list[tuple[str, int]]:
     return found
 
 
-def personal(split: str, rows: Iterable[Row], of: int) -> Iterator[Finding]:
+def personal(split: str, rows: Sequence[Row]) -> Iterator[Finding]:
     """Yield personal data, by kind."""
     places: dict[str, list[Place]] = {name: [] for name, *_ in KINDS}
     said = {name: what for name, what, *_ in KINDS}
@@ -74,4 +74,4 @@ def personal(split: str, rows: Iterable[Row], of: int) -> Iterator[Finding]:
         if held:
             message = f"{rows_that(len(held), split, 'holds', 'hold')} what looks like {said[name]}."
             do = "Replace it by a stand-in, unless the people agreed: a tuned model may say it again."
-            yield Finding(f"personal_{name}", "warning", split, len(held), of, message, do, first(held))
+            yield Finding(f"personal_{name}", "warning", split, len(held), len(rows), message, do, first(held))

@@ -53,7 +53,7 @@ def _plain(text: str) -> str:
 class Seen:
     """The rows of one split by their content."""
 
-    def __init__(self, rows: Iterable[Row], *, near: bool) -> None:
+    def __init__(self, rows: Iterable[Row]) -> None:
         self.rows: list[Row] = []
         self.exact: dict[bytes, list[int]] = defaultdict(list)
         self.plain: dict[bytes, list[int]] = defaultdict(list)
@@ -66,10 +66,10 @@ class Seen:
             self.rows.append(Row(row.id, "", row.target, row.place))
             self.exact[_key(text)].append(n)
             self.plain[_key(plain or text)].append(n)
-            if near and n < MOST:
+            if n < MOST:
                 self._signatures.append(_signature(plain) if len(plain) >= FEWEST else None)
                 self._texts.append(plain if len(plain) >= FEWEST else "")
-            elif near:
+            else:
                 self.cut = True
 
     def __len__(self) -> int:
@@ -136,20 +136,28 @@ def across(split: str, seen: Seen, proof: str, proven: Seen) -> Iterator[Finding
             judged = len({m for _, m in found})
             message = f"{rows_that(len(found), split, 'stands', 'stand')} in {proof} too, {how}: {judged:,} of its {len(proven):,} rows prove little."
             places = [Place(seen.rows[n], "the content", "", "leave it out", proven.rows[m].place) for n, m in found]
-            drops = tuple(seen.rows[n].id for n, _ in found)
+            drops = tuple((seen.rows[n].place, seen.rows[n].id) for n, _ in found)
             do = f"Leave them out of {split}; --fix writes a copy without them."
             level: Level = "problem" if word_for_word and judged >= TELLING * len(proven) else "warning"
             yield Finding(check, level, split, len(found), len(seen), message, do, first(places), drops)
 
 
-def empty(split: str, rows: Iterable[Row], of: int) -> Iterator[Finding]:
+def empty(split: str, rows: Sequence[Row]) -> Iterator[Finding]:
     """Yield rows without a word."""
     found = [row for row in rows if not normalised(content(row)).strip(PARTED)]
     if found:
         places = [Place(row, "no word", "a text", "remove it") for row in found]
         message = f"{rows_that(len(found), split, 'holds', 'hold')} no word."
         yield Finding(
-            "empty", "warning", split, len(found), of, message, "Remove them, or look where their text went.", first(places), tuple(r.id for r in found)
+            "empty",
+            "warning",
+            split,
+            len(found),
+            len(rows),
+            message,
+            "Remove them, or look where their text went.",
+            first(places),
+            tuple((row.place, row.id) for row in found),
         )
 
 
@@ -161,7 +169,7 @@ def _repeated(
     more = f": {why}" if why else ""
     message = f"{rows_that(len(pairs), split, 'repeats', 'repeat')} an earlier one {how}{more}."
     places = [Place(seen.rows[n], "the content", "", "leave it out" if drops else "look whether both are wanted", seen.rows[m].place) for n, m in pairs]
-    left_out = tuple(seen.rows[n].id for n, _ in pairs) if drops else ()
+    left_out = tuple((seen.rows[n].place, seen.rows[n].id) for n, _ in pairs) if drops else ()
     do = "--fix writes a copy without them." if drops else ""
     yield Finding(check, level, split, len(pairs), len(seen), message, do, first(places), left_out)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from weitiao.core.rows import Row
 from weitiao.inspect.health.finding import Finding, Level, Place, first, rows_that
 from weitiao.training.features import FeatureTable
-from weitiao.training.prepare import Encoded, Prepared, token_facts
+from weitiao.training.prepare import Prepared, token_facts
 
 LOOKED_AT = 500
 """Features of a split in which templates are looked at, evenly spread."""
@@ -18,8 +18,8 @@ MUCH = 0.1
 """Share of rows over the limit from which a longer limit is worth thinking about."""
 
 
-def lengths(split: str, features: FeatureTable, encoded: Encoded, limit: int) -> tuple[dict[str, Any], list[Finding]]:
-    """Return tokens per row, and what to say of rows that are too long."""
+def lengths(split: str, features: FeatureTable, left_out: Mapping[str, Any] | None, limit: int) -> tuple[dict[str, Any], list[Finding]]:
+    """Return tokens per row, and what to say of rows that are too long. left_out: how many give no feature, and places of the first, if any."""
     facts: dict[str, Any] = token_facts(features)
     cut = int((features.cuts > 0).sum())
     facts["limit"], facts["cut_tokens"] = limit, int(features.cuts.sum())
@@ -29,9 +29,11 @@ def lengths(split: str, features: FeatureTable, encoded: Encoded, limit: int) ->
         message = f"{rows_that(cut, split, 'is', 'are')} longer than task.max_length={limit}: {facts['cut_tokens']:,} tokens are cut off, {share:.1%} of all."
         level: Level = "warning" if cut > MUCH * len(features) else "note"
         findings.append(Finding("lengths", level, split, cut, len(features), message, f"Raise task.max_length; the longest has {_longest(features):,} tokens."))
-    if (left := encoded.left_out.get(split)) is not None:
-        message = f"{rows_that(left['rows'], split, 'does', 'do')} not fit and will be left out, the first at {left['places'][0]}."
-        findings.append(Finding("left_out", "warning", split, left["rows"], left["rows"] + len(features), message, "Raise task.max_length, or shorten them."))
+    if left_out:
+        message = f"{rows_that(left_out['rows'], split, 'does', 'do')} not fit and will be left out, the first at {left_out['places'][0]}."
+        findings.append(
+            Finding("left_out", "warning", split, left_out["rows"], left_out["rows"] + len(features), message, "Raise task.max_length, or shorten them.")
+        )
     return facts, findings
 
 
