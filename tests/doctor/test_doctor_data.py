@@ -14,9 +14,11 @@ import pytest
 import tiny_language
 import weitiao
 from tiny import sentences, write_csv
-from weitiao.doctor import page
+from weitiao.core.recipe import Recipe
+from weitiao.doctor import page, suspects
 from weitiao.doctor.suspects import confident
 from weitiao.errors import BadValue
+from weitiao.training.prepare import encode, prepare
 
 
 @pytest.fixture
@@ -123,7 +125,48 @@ def test_rows_of_other_kinds_are_copied_so_that_their_task_reads_them(kind: str,
 def test_healthy_rows_are_fit(recipe_dict: dict[str, Any], tmp_path: Path) -> None:
     rows = write_csv(tmp_path / "rows.csv", [(f"{text} {n}", label) for n, (text, label) in enumerate(sentences(120))])
     report = weitiao.examine_data(recipe_dict | {"data": {"name": "csv", "train": str(rows)}})
-    assert report["healthy"] and page.sentence(report).split()[0] in ("Nothing", "1", "2", "3")
+    assert report["healthy"] and report["counts"]["problem"] == report["counts"]["warning"] == 0
+
+
+def numbered(path: Path, rows: list[tuple[str, str]]) -> str:
+    path.write_text("\n".join(["id,text,label", *(f"{n},{text},{label}" for n, (text, label) in enumerate(rows))]))
+    return str(path)
+
+
+def test_repeats_in_the_proof_rows_take_no_row_of_the_same_id_out_of_train(doubtful: dict[str, Any], tmp_path: Path) -> None:
+    rows = [(f"{text} number {n}", label) for n, (text, label) in enumerate(sentences(40))]
+    proof = [(f"{text} proof {n}", label) for n, (text, label) in enumerate(sentences(30))]
+    files = {"train": numbered(tmp_path / "a.csv", rows), "test": numbered(tmp_path / "b.csv", [*proof, proof[0], ("...", proof[0][1])])}
+    report = weitiao.examine_data({**doubtful, "data": {"name": "csv", "id": "id", **files}}, fix=tmp_path / "mended")
+    assert {("duplicates", "test"), ("empty", "test")} <= found(report).keys()
+    assert report["copy"]["left_out"] == 0 and report["copy"]["kept"] == 40 + 32
+
+
+def test_proof_rows_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    rows = [{"messages": [{"role": "user", "content": f"{n} hello"}, {"role": "assistant", "content": f"fine {n}"}]} for n in range(40)]
+    long = {"messages": [{"role": "user", "content": "hello there " * 80}, {"role": "assistant", "content": "fine"}]}
+    for name, held in (("train", rows), ("test", [*rows[:5], long])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, held)))
+    asked = {
+        "model": str(tiny_language.build(tmp_path / "llama", "llama")),
+        "task": {"name": "chat", "max_length": 32},
+        "data": {"name": "json", "train": str(tmp_path / "train.jsonl"), "test": str(tmp_path / "test.jsonl")},
+        "evaluate": {"best": False},
+    }
+    assert found(weitiao.examine_data(asked))["left_out", "test"]["count"] == 1
+
+
+def test_rows_that_a_mixture_takes_twice_are_no_repeats_and_it_is_not_cleaned_as_a_whole(recipe_dict: dict[str, Any], tmp_path: Path) -> None:
+    sources = []
+    for name, weight in (("a", 2), ("b", 1)):
+        rows = write_csv(tmp_path / f"{name}.csv", [(f"{text} {name} {n}", label) for n, (text, label) in enumerate(sentences(60))])
+        sources.append({"name": "csv", "train": str(rows), "weight": weight})
+    asked = recipe_dict | {"data": {"name": "mixture", "sources": sources}}
+    report = weitiao.examine_data(asked)
+    assert not {check for check, _ in found(report)} & {"duplicates", "duplicates_normalised"}
+    with pytest.raises(BadValue, match="mixture is several sources"):
+        weitiao.examine_data(asked, fix=tmp_path / "mended")
+    assert not (tmp_path / "mended").exists()
 
 
 # ------------------------------------------------------------ labels that are probably wrong
@@ -145,11 +188,33 @@ def test_confident_learning_names_the_rows_whose_label_was_changed() -> None:
     assert confident(chances, truth) == []
 
 
-def test_suspects_are_looked_for_where_rows_have_one_label(recipe_dict: dict[str, Any], tmp_path: Path) -> None:
+def test_suspects_are_looked_for_where_it_is_asked_and_named_by_their_rows(
+    recipe_dict: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [(f"{text} {n}", label) for n, (text, label) in enumerate(sentences(160))]
-    labels = sorted({label for _, label in rows})
-    rows[7] = (rows[7][0], next(label for label in labels if label != rows[7][1]))
-    asked = recipe_dict | {"data": {"name": "csv", "train": str(write_csv(tmp_path / "rows.csv", rows)), "dev_share": 0.05, "test_share": 0.05}}
+    asked = recipe_dict | {"data": {"name": "csv", "id": "id", "train": numbered(tmp_path / "rows.csv", rows), "dev_share": 0.05, "test_share": 0.05}}
+    wrong = prepare(Recipe.load(asked)).data.splits.train[7]
+
+    def judged(task: Any, features: Any, states: Any, *, seed: int) -> np.ndarray:
+        sure = np.eye(len(task.labels))[[item.target for item in features]] * 0.7 + 0.1
+        at = [item.row for item in features].index(wrong.id)
+        sure[at] = np.where(sure[at] > 0.5, 0.05, 0.95)  # surer than others of that label, on average
+        return sure
+
+    monkeypatch.setattr(suspects, "judged", judged)
     assert "labels_suspect" not in {one["check"] for one in weitiao.examine_data(asked)["findings"]}
-    suspects = [one for one in weitiao.examine_data(asked, suspects=True)["findings"] if one["check"] == "labels_suspect"]
-    assert not suspects or f"{tmp_path / 'rows.csv'}:" in suspects[0]["rows"][0]["said"]
+    named = found(weitiao.examine_data(asked, suspects=True))["labels_suspect", "train"]
+    assert [(row["id"], row["place"]) for row in named["rows"]] == [(wrong.id, wrong.place)] and f"got '{wrong.target}', expected" in named["rows"][0]["said"]
+
+
+def test_every_row_is_judged_by_heads_that_have_not_seen_it(recipe_dict: dict[str, Any], tmp_path: Path) -> None:
+    rows = [(f"{text} {n}", label) for n, (text, label) in enumerate(sentences(100))]
+    asked = recipe_dict | {"data": {"name": "csv", "train": str(write_csv(tmp_path / "rows.csv", rows))}}
+    made, encoded = encode(prepare(Recipe.load(asked)))
+    features = list(encoded.train)
+    apart = [np.full((1, 4), float(item.target), dtype=np.float32) for item in features]
+    chances = suspects.judged(made.recipe.task, features, apart, seed=1)
+    assert (chances.argmax(1) == [item.target for item in features]).all()
+    alone = [np.eye(len(features), dtype=np.float32)[n : n + 1] for n in range(len(features))]  # a head that had seen a row would know it again
+    known = (suspects.judged(made.recipe.task, features, alone, seed=1).argmax(1) == [item.target for item in features]).mean()
+    assert known < 0.8
